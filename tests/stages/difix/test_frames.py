@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def test_the_index_and_the_stage_see_the_same_frame(room: Path, tmp_path: Path) 
     lines = (room / "sparse/0/images.txt").read_text().splitlines()
     folder = tmp_path / "tiny"
     (folder / "sparse/0").mkdir(parents=True)
-    (folder / "images").symlink_to(room / "images")
+    shutil.copytree(room / "images", folder / "images")
     for name in ("cameras", "points3D"):
         (folder / f"sparse/0/{name}.txt").write_text((room / f"sparse/0/{name}.txt").read_text())
     small = []
