@@ -31,6 +31,7 @@ from scenewright_stages.backends.runtime.cache.weights import default_cache_dir,
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.formats import PICTURE_ENDINGS, UNREAD_PICTURES
 from scenewright_stages.contract.keys import leaves
+from scenewright_stages.contract.params import merged
 from scenewright_stages.pipelines import pipelines
 
 
@@ -183,7 +184,7 @@ def _pipelines_taking(file: Path) -> dict[str, str]:
 
 
 def input_document(file: Path, pipeline: str = "") -> Json:
-    """The manifest for a file or folder: a pipeline with its defaults, and an output in ``results``.
+    """The manifest for a file or folder: what its pipeline chooses for it here, and an output in ``results``.
 
     Raises:
         SpecError: there is no such pipeline, or it does not accept such an input.
@@ -195,25 +196,28 @@ def input_document(file: Path, pipeline: str = "") -> Json:
         raise SpecError([Problem("--pipeline", name, f"takes no {what}; these do: {', '.join(sorted(taking))}")])
     title = re.sub(r"[^a-z0-9]+", "-", file.absolute().stem.lower()).strip("-")[:40].strip("-") or "photograph"
     output = Path.cwd() / "results" / title
-    names = [path.as_posix() for path in file.rglob("*")] if file.is_dir() else [file.name]
-    block = {**pipelines()[name].block_for(names), **(photograph_block(name) if is_photograph(file) else {})}
+    block = input_block(file, name)
     spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: block}
     return {"apiVersion": API_VERSION, "kind": taking[name], "metadata": {"name": title}, "spec": spec}
 
 
-def photograph_block(pipeline: str) -> Json:
-    """What a pipeline chooses for a photograph on this machine; empty for its defaults."""
-    choose = pipelines()[pipeline].photograph_block
-    return {} if choose is None else dict(choose(available_cpus(), len(available_gpus(os.environ))))
+def input_block(file: Path, pipeline: str) -> Json:
+    """What a pipeline chooses for a file or folder and for this machine; empty for its defaults."""
+    found = pipelines()[pipeline]
+    names = [path.as_posix() for path in file.rglob("*")] if file.is_dir() else [file.name]
+    by_machine = found.photograph_block(available_cpus(), len(available_gpus(os.environ)))
+    return merged(by_machine, found.block_for(names))
 
 
-def photograph_choices(file: Path, changes: Changes) -> str:
-    """A line on what was chosen for a photograph, as the options that would change it; empty if nothing was."""
+def input_choices(file: Path, changes: Changes) -> str:
+    """A line on what was chosen for an input without a manifest, as the options that would change it; else empty."""
+    if not is_input(file, changes.pipeline):
+        return ""
     given = {assignment.partition("=")[0] for assignment in changes.assignments}
-    chosen = leaves(photograph_block(changes.pipeline or PHOTOGRAPH_PIPELINE))
-    options = [f"--set {path}={value}" for path, value in chosen.items() if path not in given]
+    (name,) = set(input_document(file, changes.pipeline)["spec"]) - {"input", "output"}
+    options = [f"--set {path}={value}" for path, value in leaves(input_block(file, name)).items() if path not in given]
     cpus = available_cpus()
-    machine = f"{cpus} CPU{'s' if cpus > 1 else ''}" if not available_gpus(os.environ) else "a GPU"
+    machine = "a GPU" if available_gpus(os.environ) else f"{cpus} CPU{'s' if cpus > 1 else ''}"
     return f"{file.name}: chosen for {machine}: {' '.join(options)}" if options else ""
 
 

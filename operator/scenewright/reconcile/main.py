@@ -36,6 +36,7 @@ from scenewright.reconcile.settings import OperatorSettings, identity
 from scenewright.reconcile.status.gauges import ObjectGauges
 from scenewright.reconcile.status.writing import StatusWriter
 from scenewright.reconcile.watch.informer import Informer
+from scenewright.reconcile.watch.namespaces import NamespaceSelection
 from scenewright.reconcile.watch.routing import Router
 from scenewright.reconcile.watch.sweep import Sweep
 from scenewright.telemetry.health import HealthServer, Heartbeats
@@ -75,6 +76,9 @@ class Operator:
         self.client = client = Client(connection, observe_request)
         queue: WorkQueue[ObjectKey] = WorkQueue()
         self.known = Router(queue, settings.defaults)
+        selector = settings.watch_namespace_selector
+        beat = self._beat("namespaces") if selector else lambda: None
+        self.selected = NamespaceSelection(client, selector, self.known.resync_namespace, beat)
         self.leadership = Leadership(client, settings.lease, identity(), self._beat("lease"))
         ending = EndingNamespaces(client, self.leadership, self.known.jobs)
         self.events = Events(client, self.leadership, ending, identity(), settings.events)
@@ -112,6 +116,8 @@ class Operator:
             self.began = self.known.counting = True
             loops.create_task(self.reconciler.work(self.settings.workers, self._beat("workers")), name="workers")
             loops.create_task(sweep.run(), name="sweep")
+            if self.settings.watch_namespace_selector:
+                loops.create_task(self.selected.run(), name="namespaces")
             loops.create_task(self.events.run(), name="events")
             if self.settings.progress.enabled:
                 loops.create_task(self.progress.run(self.settings.progress.port), name="progress")
@@ -133,6 +139,8 @@ class Operator:
 
     def _serves(self, namespace: str) -> bool:
         """Whether the Jobs and Pods of the namespace are known: without them a decision would start work twice."""
+        if namespace not in self.selected:
+            return False
         watching = self._informers.get("") or self._informers.get(namespace, [])
         return bool(watching) and all(informer.synced for informer in watching)
 

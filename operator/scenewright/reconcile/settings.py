@@ -43,6 +43,12 @@ class OperatorSettings(Params):
     """All settings in the operator's ConfigMap."""
 
     watch_namespaces: list[str] = Field(default_factory=list, description="Namespaces to serve; all when empty.")
+    watch_namespace_selector: str = Field(
+        default="",
+        max_length=500,
+        description="Label selector of the namespaces to serve instead of their names; needs rights in the whole "
+        "cluster.",
+    )
     workers: int = Field(default=16, ge=1, le=256, description="Objects that are reconciled in parallel.")
     resync_seconds: float = Field(default=240.0, ge=5.0, description="Mean time between two sweeps.")
     metrics_port: int = Field(default=8080, ge=0, le=65535, description="Port of metrics and health; 0 for none.")
@@ -79,6 +85,8 @@ class OperatorSettings(Params):
     def _places_are_plain(self) -> OperatorSettings:
         if any("*" in name or "," in name for name in self.watch_namespaces):
             raise ValueError("watchNamespaces takes names, not patterns")
+        if self.watch_namespaces and self.watch_namespace_selector:
+            raise ValueError("give watchNamespaces or watchNamespaceSelector, not both")
         unusable = [prefix for prefixes in self.outputs.values() for prefix in prefixes if not normalised(prefix)]
         if unusable:
             raise ValueError(f"outputs takes URIs such as s3://scenes/lab, not {unusable[0]!r}")

@@ -201,6 +201,11 @@ def no_block(files: Sequence[str]) -> Mapping[str, Any]:
     return {}
 
 
+def no_choice(cpus: int, gpus: int) -> Mapping[str, Any]:
+    """The defaults on every machine."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A pipeline: its parameters, its input, and its chain of stages as a function of the parameters.
@@ -231,7 +236,7 @@ class Pipeline:
         backends: backends that the pipeline adds to the registry.
         examples: parameter blocks that, with the defaults, together use every stage.
         photograph_block: pure function from the numbers of CPUs and GPUs of a machine to the block of a photograph that
-            is run there without a manifest; None for the defaults.
+            is run there without a manifest.
         defaults: frozen defaults by stage: ``{"version": 2, "defaults": {...}}``; loaded from ``defaults.json`` beside
             the pipeline's module.
     """
@@ -254,7 +259,7 @@ class Pipeline:
     hosts: tuple[str, ...] = ()
     backends: tuple[BackendFacts, ...] = ()
     examples: tuple[Mapping[str, Any], ...] = ()
-    photograph_block: Callable[[int, int], Mapping[str, Any]] | None = None
+    photograph_block: Callable[[int, int], Mapping[str, Any]] = no_choice
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def sample_blocks(self) -> tuple[Mapping[str, Any], ...]:

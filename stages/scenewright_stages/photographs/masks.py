@@ -240,7 +240,7 @@ def _upright(plane: MaskPlane, turn: int, photo: Photograph) -> MaskPlane:
         has, wanted = found[0].shape[::-1], shape[::-1]
         raise SampleError("MaskSizeDiffers", f"{plane.name} has {has} pixels, the upright photo {wanted}")
     values = fitting[0]
-    if len(fitting) == 2 and not np.array_equal(*fitting):
+    if len(fitting) == 2 and not np.array_equal(fitting[0], fitting[1]):
         values = fitting[_sharper(plane.name, photo, fitting)]
     return MaskPlane(plane.name, values, plane.kind, plane.lossy)
 

@@ -153,12 +153,12 @@ def exposure_facts(
 
 def hatched(photograph: Photograph) -> NDArray[np.float32]:
     """(H, W, 3) in [0, 1]: the photograph, with grey stripes over its invalid pixels."""
-    srgb = photograph.srgb.astype(np.float32) / 255
+    srgb = photograph.srgb.astype(np.float32) / np.float32(255)
     if photograph.valid is None:
         return srgb
     rows, columns = np.indices(photograph.valid.shape)
     stripes = np.where((rows + columns) // _STRIPE % 2, _LIGHT, _DARK).astype(np.float32)
-    return np.where(photograph.valid[..., None], srgb, stripes[..., None])
+    return np.where(photograph.valid[..., None], srgb, stripes[..., None]).astype(np.float32)
 
 
 @torch.no_grad()

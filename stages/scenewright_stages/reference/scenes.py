@@ -26,7 +26,7 @@ from scenewright_stages.photographs.pictures import (
 )
 from scenewright_stages.reference.companions import Companion, companions, read_companions
 from scenewright_stages.reference.family import photos_of_split
-from scenewright_stages.reference.files import read_cutout
+from scenewright_stages.reference.files import read_cutout, read_reduction
 from scenewright_stages.reference.listing import is_photo
 from scenewright_stages.reference.own_background import OwnPlace, own_scene
 from scenewright_stages.reference.params import PHOTOS, THINGS, ReferenceObjectParams, ScenesParams, Seam
@@ -348,7 +348,8 @@ def _on_own_background(
     empty = linear_from_bytes(read_rgb(inputs.path("backdrop", "empty")))
     without = bool(sample.attributes["empty"])
     place = OwnPlace(empty, left, base["column"], base["row"])
-    picture, cover, move, drawn = own_scene(place, None if without else view, rng)
+    larger = read_reduction(inputs.path("perspectives", "cutouts"))
+    picture, cover, move, drawn = own_scene(place, None if without else view, rng, larger)
     facts = {
         "background": "own",
         "place": "own",

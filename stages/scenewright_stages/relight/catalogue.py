@@ -136,7 +136,7 @@ def _about(catalogue: Catalogue, lines: Sequence[Mapping[str, Any]], params: Rel
         counts={split: sum(line["split"] == split for line in lines) for split in splits},
         origins=origins_of(catalogue),
         models=models_of(catalogue),
-        configs={"train": ("outputs/*.png", METADATA)},
+        configs={"train": ("outputs/*.png", METADATA)} if lines else {},
         loading=(
             "from datasets import load_dataset",
             "",

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenewright_stages.backends.runtime.registry import find_backend
 from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.records import OutputFile
@@ -155,9 +154,8 @@ GUESSED_DEPTH = (
 
 def _guess(outcome: SampleOutcome) -> str:
     """Says so if a prior gave the depth."""
-    uses = [use for record in outcome.records.values() for use in record.backends if use["capability"] == "depth"]
-    found = [find_backend(use["capability"], use["backend"]) for use in uses]
-    return GUESSED_DEPTH if any(facts is not None and facts.evidence == "prior" for facts in found) else ""
+    rows = provenance_rows(outcome.records, {})
+    return GUESSED_DEPTH if any(row.kind == "prior" and row.stage.endswith(": depth") for row in rows) else ""
 
 
 def render_scene(data: SceneData) -> str:

@@ -95,7 +95,7 @@ from scenewright_stages.backends.depth import facts
 from scenewright_stages.contract.backends import BackendFacts, DepthTraits
 facts.BACKENDS += (
     BackendFacts(
-        "nova", "depth", "model", "nova:NovaDepth", "Flat.",
+        "under-test", "depth", "classic", "nova:NovaDepth", "Flat.",
         depth=DepthTraits({scale!r}, marks_sky=True), options={{"near_metres": (), "far_near_ratio": ()}},
     ),
 )
@@ -115,15 +115,15 @@ def keys(name, block):
     return stage_keys(found, params, revisions(chain), 0)["depth"]
 
 answer = {{
-    "vistadream": keys("vistadream", {{"mode": "coarse", "depth": {{"backend": "nova"}}}}),
-    "nearMetres": keys("vistadream", {{"depth": {{"backend": "nova", "nearMetres": 2.0}}}}),
-    "worldexplorer": keys("worldexplorer", {{"depth": {{"method": "model", "backend": "nova"}}}}),
-    "crd": json.dumps(crd("SceneJob", built_in=True)).count('"nova"'),
+    "vistadream": keys("vistadream", {{"mode": "coarse", "depth": {{"backend": "under-test"}}}}),
+    "nearMetres": keys("vistadream", {{"depth": {{"backend": "under-test", "nearMetres": 2.0}}}}),
+    "worldexplorer": keys("worldexplorer", {{"depth": {{"method": "model", "backend": "under-test"}}}}),
+    "crd": json.dumps(crd("SceneJob", built_in=True)).count('"under-test"'),
 }}
 from scenewright_stages.backends.depth.interface import DEPTH
 from scenewright_stages.backends.runtime.loading import load
 import numpy as np
-answer["depth"] = float(load(DEPTH, "nova").estimate(np.zeros((4, 6, 3), np.float32)).depth.max())
+answer["depth"] = float(load(DEPTH, "under-test").estimate(np.zeros((4, 6, 3), np.float32)).depth.max())
 print(json.dumps(answer))
 """
 NOVA = """
@@ -152,7 +152,7 @@ def test_a_new_backend_is_its_file_and_its_facts(tmp_path: Path, scale: str) -> 
 
 
 def test_the_new_backend_is_not_there_without_its_facts() -> None:
-    assert not accepted(DepthParams, backend="nova")
+    assert not accepted(DepthParams, backend="under-test")
 
 
 # --- licences of methods without weights

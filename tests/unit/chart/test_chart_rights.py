@@ -104,6 +104,11 @@ def test_owner_references_with_enforcement_have_the_right_that_they_need_unless_
         assert role & wanted == (wanted if value == "true" else set())
 
 
+def test_namespaces_by_label_need_one_right_more() -> None:
+    role = named(render({"watchNamespaceSelector": "scenewright=served"}), "ClusterRole", "system-scenewright")
+    assert granted(role) == IN_NAMESPACES | IN_CLUSTER | {("", "namespaces", "list")}
+
+
 def test_users_get_the_kinds_through_the_built_in_roles() -> None:
     objects = render()
     labels = named(objects, "ClusterRole", "system-scenewright-edit")["metadata"]["labels"]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from scenewright.cli import manifests
 from scenewright.cli.main import app
-from scenewright.cli.manifests import Changes, input_document, load_plans
+from scenewright.cli.manifests import Changes, input_choices, input_document, load_plans
 from scenewright.planning.problems import SpecError
 
 
@@ -30,6 +31,23 @@ def test_a_photograph_is_a_job_with_defaults(
     assert (plan.kind, plan.name, plan.pipeline.name) == (kind, "my-h-us-1", block)
     assert plan.input_uri.endswith("My%20H%C3%A4us%201.JPG") or plan.input_uri.endswith("My Häus 1.JPG")
     assert plan.spec.output.uri.endswith("/results/my-h-us-1")
+
+
+@pytest.mark.parametrize(("cpus", "gpus", "size"), [(1, 0, 320), (2, 0, 320), (4, 0, 384), (64, 0, 512), (8, 1, 512)])
+def test_a_photograph_fills_hidden_parts_at_a_size_for_the_machine_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, gpus: int, size: int
+) -> None:
+    monkeypatch.setattr(manifests, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(manifests, "available_gpus", lambda environment: ["0"] * gpus)
+    path = photograph(tmp_path, "a.png")
+    (plan,) = load_plans([path], Changes())
+    assert "coarse" in [stage.name for stage in plan.chain]
+    said = input_choices(path, Changes())
+    assert f"--set maxResolution={size}" in said
+    assert "--set mode=coarse" in said
+    assert ("a GPU" in said) == bool(gpus)
+    assert "maxResolution" not in input_choices(path, Changes(assignments=["maxResolution=64"]))
+    assert input_choices(path, Changes(pipeline="relight")) == "", "other pipelines keep their defaults"
 
 
 def test_settings_and_the_output_are_changed_as_those_of_a_manifest(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from scenewright.kube.resources import JOBS
 from scenewright.reconcile.cache.observation import ObjectKey
 from scenewright.reconcile.cache.projection import observed_job
 from scenewright.reconcile.watch.informer import Informer
+from scenewright.reconcile.watch.namespaces import NamespaceSelection
 from scenewright.reconcile.watch.sweep import Sweep
 from scenewright.telemetry.metrics import REGISTRY
 
@@ -210,3 +211,39 @@ def test_nothing_is_decided_in_a_namespace_whose_jobs_are_not_known() -> None:
     assert not bench.notes.created
     asyncio.run(bench.reconciler.reconcile(YARD))
     assert bench.notes.created == ["yard"]
+
+
+class Labelled:
+    """Lists the namespaces that have the label."""
+
+    def __init__(self, *names: str) -> None:
+        self.names, self.asked = list(names), list[str]()
+
+    async def pages(self, resource: Any, labelSelector: str) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(f"{resource.path()} {labelSelector}")
+        yield {"items": [{"metadata": {"name": name}} for name in self.names]}
+
+
+def test_namespaces_are_served_by_their_labels_as_they_come_and_go() -> None:
+    server, woken = Labelled("lab"), list[str]()
+    selection = NamespaceSelection(cast(Client, server), "scenewright=served", woken.append, lambda: None)
+    assert "lab" not in selection
+    asyncio.run(selection.refresh())
+    assert "lab" in selection and "other" not in selection
+    server.names = ["other"]
+    asyncio.run(selection.refresh())
+    assert "lab" not in selection and "other" in selection
+    assert woken == ["lab", "other"], "what is there is looked at at once"
+    assert set(server.asked) == {"/api/v1/namespaces scenewright=served"}
+    assert "any" in NamespaceSelection(cast(Client, server), "", woken.append, lambda: None)
+
+
+def test_a_namespace_that_gets_the_label_has_its_objects_queued() -> None:
+    bench = Bench()
+    bench.put("yard", age=1)
+    asyncio.run(bench.queue.get(0.0))
+    bench.queue.done(YARD)
+    bench.router.resync_namespace("elsewhere")
+    assert len(bench.queue) == 0
+    bench.router.resync_namespace("lab")
+    assert asyncio.run(bench.queue.get(0.0)) == YARD

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 Decide = Callable[[Observed, datetime], Decision]
 _NOT_LEADING_SECONDS = 1.0
-_NOT_SERVED_SECONDS = 5.0
+_NOT_SERVED_SECONDS = 30.0
 _MOVED_ON = (401, 404, 409, 410)
 """Responses after which the next observation decides otherwise, or that renewed credentials mend."""
 

@@ -235,8 +235,11 @@ def _foreign_finalizers(metadata: RawJson) -> str:
 
 def _state_of_worker(status: RawJson) -> RawJson:
     """State of our own container: whatever else runs in the Pod, such as a mesh's proxy, was injected."""
-    found = (each for each in status.get("containerStatuses") or () if each.get("name") == CONTAINER)
-    return next(found, {}).get("state") or {}
+    for container in status.get("containerStatuses") or ():
+        if container.get("name") == CONTAINER:
+            state: RawJson = container.get("state") or {}
+            return state
+    return {}
 
 
 def _waiting(status: RawJson, worker: RawJson) -> RawJson:

@@ -198,6 +198,12 @@ class Router:
             if not stored.ended:
                 self._queue.add(stored.key, Priority.RUNNING, random.uniform(0.0, spread))
 
+    def resync_namespace(self, namespace: str) -> None:
+        """Queues every object of a namespace that has not ended."""
+        for stored in self.objects:
+            if stored.key.namespace == namespace and not stored.ended:
+                self._queue.add(stored.key, Priority.RUNNING)
+
     def _forget(self, old: ObservedObject | None) -> None:
         if old is None:
             return

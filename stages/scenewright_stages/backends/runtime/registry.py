@@ -102,12 +102,14 @@ def built_in(capability: str) -> tuple[BackendFacts, ...]:
 
 @cache
 def _built_in() -> tuple[BackendFacts, ...]:
-    """The facts of every capability folder, in the order of the folders' names."""
+    """The facts of every capability folder, in the order of the folders' names; classic before models."""
     found: list[BackendFacts] = []
     for folder in sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg):
         name = f"{package.__name__}.{folder}.facts"
         if importlib.util.find_spec(name) is not None:
-            found += importlib.import_module(name).BACKENDS
+            stated = importlib.import_module(name).BACKENDS
+            places = list(dict.fromkeys(facts.capability for facts in stated))
+            found += sorted(stated, key=lambda facts: (places.index(facts.capability), facts.family))
     return tuple(found)
 
 

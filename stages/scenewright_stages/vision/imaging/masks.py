@@ -92,6 +92,7 @@ def cover_of(plane: MaskPlane, reading: MaskReading) -> MaskCover:
     found = np.unique(values)
     if len(found) == 1:
         raise _uniform(plane, int(found[0]))
+    notes: tuple[str, ...] = ()
     if len(found) == 2:
         notes = () if int(found[1]) in (1, 255, 65535) else (f"{plane.name}: the object has the value {found[1]}",)
         cover = _bytes(values == found[1])

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from scenewright_stages.vision.types import Float32Array
+
 _WINDOW = 11
 _SIGMA = 1.5
 # Stabilisers of the luminance and contrast terms for values in [0, 1].
@@ -59,8 +61,8 @@ def sharpness(picture: NDArray[np.uint8], counted: NDArray[np.bool_] | None = No
 
     A mean of absolute values would hardly respond to blur in mostly smooth images, where 8-bit rounding dominates it.
     """
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    detail = cv2.Laplacian(grey, cv2.CV_32F)
+    grey: Float32Array = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    detail: Float32Array = np.asarray(cv2.Laplacian(grey, cv2.CV_32F), np.float32)
     if counted is not None and counted.any():
         # A pixel at the mask's border has a neighbour that does not count.
         inner = cv2.erode(counted.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

@@ -180,7 +180,7 @@ def _placed(closer: Mask, window: tuple[slice, slice], srgb: Float32Array) -> Ma
 
 def reduction(srgb: Float32Array) -> float:
     """How many pixels of the photo are one of the copy that objects are cut out of; at least 1."""
-    return max(1.0, max(srgb.shape[:2]) / _WORK_SIDE)
+    return max(1.0, float(max(srgb.shape[:2])) / _WORK_SIDE)
 
 
 def _small(srgb: Float32Array) -> tuple[NDArray[np.uint8], float]:

@@ -6,6 +6,8 @@ made it a necklace. Every step compares the lines of what came in with what goes
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ def lines_of(inside: Mask) -> Float32Array:
     left, top, right, bottom = bounding_box(inside)
     if right <= left:
         return np.zeros((0, 2), np.float32)
-    window = inside[top:bottom, left:right].astype(np.uint8)
+    window: NDArray[Any] = inside[top:bottom, left:right].astype(np.uint8)
     factor = max(1, -(-max(window.shape) // _GRID))
     if factor > 1:
         window = cv2.dilate(window, np.ones((factor, factor), np.uint8), anchor=(0, 0))[::factor, ::factor]
@@ -94,7 +96,7 @@ def moved(lines: Float32Array, move: NDArray[np.floating]) -> Float32Array:
     return np.asarray((lines - 0.5) @ move[:, :2].T + move[:, 2] + 0.5, np.float32)
 
 
-def _at(values: NDArray[np.uint8], points: Float32Array, otherwise: int) -> NDArray[np.uint8]:
+def _at(values: NDArray[Any], points: Float32Array, otherwise: int) -> NDArray[np.uint8]:
     """Values at points, `otherwise` beyond the border."""
     height, width = values.shape
     at = np.floor(points).astype(np.int64)

@@ -65,8 +65,8 @@ def parse_list(content: bytes, uri: str, kind: InputKind) -> list[Listed]:
 
 def _listed(row: Row, sample_id: str, path: str, uri: str, kind: InputKind) -> Listed:
     if not sample_id:
-        rejected = ("BadSampleId", row.said("id", f"and {path!r} give no usable id; name one in the list"))
-        return Listed(f"unnamed-{row.line}", rejected=rejected)
+        unnamed = ("BadSampleId", row.said("id", f"and {path!r} give no usable id; name one in the list"))
+        return Listed(f"unnamed-{row.line}", rejected=unnamed)
     folder = uri.rpartition("/")[0]
     sidecars = {
         role: _absolute(_permitted(file, uri, row.line), folder)

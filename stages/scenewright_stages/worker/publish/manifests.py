@@ -53,12 +53,12 @@ def dropped(results: Results, ends: Iterable[SampleEnd]) -> Iterator[tuple[str, 
                 yield one.id, stage, state.reason, state.message
         if end.state in ("done", "not selected") or end.sample.id in told:
             continue
-        cause = causes.get(end.cause)
-        if cause is None:
+        found = causes.get(end.cause)
+        if found is None:
             yield end.sample.id, end.stage, end.reason, end.message
         else:
             reason, verb = FOLLOWING[end.state]
-            yield end.sample.id, cause.stage, reason, f"{cause.sample} {verb} in {cause.stage}: {cause.reason}"
+            yield end.sample.id, found.stage, reason, f"{found.sample} {verb} in {found.stage}: {found.reason}"
 
 
 def manifest_lines(chain: Chain, ends: Iterable[SampleEnd]) -> bytes:

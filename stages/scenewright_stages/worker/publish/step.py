@@ -147,13 +147,14 @@ def _write_manifests(session: Session, found: Found, results: Results) -> dict[s
 
 def _commit(session: Session, publication: Publication) -> None:
     task = session.task
+    counted: dict[str, int] = dict(publication.results.counted())
     content = {
         "run": task.run,
         "workHash": task.work_hash,
         "hash": publication.hash,
         "chosen": dict(publication.chosen),
         "keys": task.keys,
-        "samples": {"total": publication.results.units.total, **dict(publication.results.counted())},
+        "samples": {"total": publication.results.units.total, **counted},
         "files": {path: publication.files[path] for path in sorted(publication.files)},
     }
     session.output.put_bytes(layout.PUBLISHED, json.dumps(content, indent=1, ensure_ascii=False).encode())

@@ -190,8 +190,8 @@ def _chosen(view: InputView, place: Place, account: Account) -> str:
         if mark != best:
             reason = f"a sub-model with {count} of the photographs; {folder} has {counts[best]}"
             account.leave(_model_files(place, mark), reason)
-    for mark, problem in problems.items():
-        account.leave(_model_files(place, mark), f"damaged: {problem}")
+    for mark, damage in problems.items():
+        account.leave(_model_files(place, mark), f"damaged: {damage}")
     return best
 
 

@@ -164,7 +164,9 @@ def copies(pictures: Sequence[Uint8Array]) -> dict[int, int]:
 
     Pictures of any sizes; saving one again as JPEG does not hide a copy.
     """
-    greys = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) if each.ndim == 3 else each for each in pictures]
+    greys = [
+        np.asarray(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) if each.ndim == 3 else each, np.uint8) for each in pictures
+    ]
     small = np.stack([_thumbnail(each) for each in greys])
     found: dict[int, int] = {}
     for number in range(1, len(greys)):
@@ -199,7 +201,8 @@ def _same(first: Uint8Array, second: Uint8Array) -> bool:
     if first.shape != second.shape:
         height, width = min(first.shape, second.shape)
         first, second = (
-            np.asarray(cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA)) for each in (first, second)
+            np.asarray(cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+            for each in (first, second)
         )
     return float(np.sqrt(np.mean((first.astype(np.float32) - second.astype(np.float32)) ** 2))) < _EQUAL
 

@@ -70,7 +70,7 @@ def mask_validity(mask: MaskFile, path: Path, size: tuple[int, int], photograph:
 
 def _brightest(pixels: NDArray[Any]) -> float:
     """The largest level that pixels of this type can have."""
-    return float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
+    return float(np.iinfo(pixels.dtype.name).max) if pixels.dtype.kind == "u" else 1.0
 
 
 def _levels(pixels: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -180,4 +180,4 @@ def _path(walk: Walk) -> NDArray[np.float64]:
 def _moved(flow: cv2.DISOpticalFlow, before: Uint8Array, after: Uint8Array) -> float:
     """Median length of the motion between two pictures, as a share of their width."""
     field = flow.calc(before, after, None)  # type: ignore[call-overload]
-    return float(np.median(np.linalg.norm(field, axis=2))) / before.shape[1]
+    return float(np.median(np.linalg.norm(field, axis=2)) / before.shape[1])

@@ -77,7 +77,7 @@ class Placed:
             np.flatnonzero((self.cutout.alpha > 0.5).any(axis=0)),
         )
         extent = max(int(np.ptp(rows)), int(np.ptp(columns))) + 1 if len(rows) else 1
-        return min(max(self.cutout.alpha.shape), _ROOMIEST * extent) * self.scale
+        return float(min(max(self.cutout.alpha.shape), _ROOMIEST * extent) * self.scale)
 
 
 @dataclass(frozen=True, eq=False)
