@@ -55,8 +55,8 @@ def _count_stage(key: ObjectKey, pipeline: str, old: Raw | None, new: StageStatu
     """Skips the first counts of a stage: they are results of earlier runs."""
     if old is None or not (old.get("samples") or {}).get("total"):
         return
-    for result in ("done", "failed", "skipped"):
-        more = getattr(new.samples, result) - old["samples"].get(result, 0)
+    for result in ("done", "failed", "rejected", "skipped"):
+        more = _number(new.samples.model_dump(by_alias=True), result) - _number(old["samples"], result)
         if more > 0:
             SAMPLES.labels(key.namespace, key.kind, pipeline, new.name, result).inc(more)
     _count_gpu_time(key, pipeline, old, new)
@@ -64,6 +64,12 @@ def _count_stage(key: ObjectKey, pipeline: str, old: Raw | None, new: StageStatu
     if new.state in ended and old.get("state") not in ended and new.started_at and new.finished_at:
         seconds = datetime.fromisoformat(new.finished_at) - datetime.fromisoformat(new.started_at)
         STAGE_SECONDS.labels(key.kind, pipeline, new.name).observe(max(0.0, seconds.total_seconds()))
+
+
+def _number(samples: Raw, result: str) -> int:
+    """The samples that ended so; ``skipped`` without those that a rule left out, which are ``rejected``."""
+    number: int = samples.get(result, 0)
+    return number - int(samples.get("rejected", 0)) if result == "skipped" else number
 
 
 def _count_gpu_time(key: ObjectKey, pipeline: str, old: Raw, new: StageStatus) -> None:
