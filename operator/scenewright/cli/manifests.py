@@ -12,6 +12,7 @@ from typing import Any
 
 from scenewright.api.kinds import spec_model
 from scenewright.api.names import API_VERSION
+from scenewright.cli.addressing import assignments_of, stages_of
 from scenewright.cli.executions import execution_uri
 from scenewright.planning.documents import (
     absolute_uri,
@@ -35,9 +36,9 @@ class Changes:
     """Changes to every document from the options of the command line.
 
     Attributes:
-        assignments: ``path=value`` of each ``--set``.
-        only: names of stages, separated by commas.
-        start_from: name of a stage.
+        assignments: ``path=value`` of each ``--set``, with ``NAME:`` before it if it is for one of several objects.
+        only: names of stages, separated by commas; ``NAME:`` as for assignments.
+        start_from: name of a stage; ``NAME:`` as for assignments.
         input_uri, output_uri: relative paths are relative to the current folder.
         execution: folder in the output: ``new``, ``last`` or a name; empty for the output itself.
         pipeline: for photographs instead of manifests; empty for `PHOTOGRAPH_PIPELINE`.
@@ -89,14 +90,39 @@ def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True
 
 def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[dict[str, Any]], list[Problem]]:
     """The documents of all files, and the problems of unreadable files; of several files each problem names its own."""
-    documents: list[dict[str, Any]] = []
+    raw: list[tuple[dict[str, Any], Path]] = []
     problems: list[Problem] = []
     for file in files:
         try:
-            documents += load_documents(file, changes)
+            raw += raw_documents(file, changes.pipeline)
         except SpecError as error:
             problems += error.problems if len(files) == 1 else [_in_file(file, each) for each in error.problems]
-    return documents, problems
+    if problems:
+        # An option without a name may be about a document that could not be read.
+        return [], problems
+    return changed_documents(raw, changes), []
+
+
+def changed_documents(raw: Sequence[tuple[dict[str, Any], Path]], changes: Changes) -> list[dict[str, Any]]:
+    """The documents with the changes applied, each those that are about it, and all paths made absolute.
+
+    Args:
+        raw: each document with the folder that its paths are relative to.
+        changes: of the command line.
+
+    Raises:
+        SpecError: a change that fits no document, or several.
+    """
+    documents = [document for document, _ in raw]
+    assignments = assignments_of(documents, changes.assignments)
+    only = stages_of(documents, "--only", changes.only)
+    start = stages_of(documents, "--start-from", changes.start_from)
+    return [
+        _changed(
+            with_absolute_uris(_assigned(document, assignments[place]), folder), changes, only[place], start[place]
+        )
+        for place, (document, folder) in enumerate(raw)
+    ]
 
 
 def _in_file(file: Path, problem: Problem) -> Problem:
@@ -144,11 +170,16 @@ def reference_to(plan: Plan) -> ObjectReference:
     return ObjectReference(plan.kind, plan.name)
 
 
+def raw_documents(file: Path, pipeline: str = "") -> list[tuple[dict[str, Any], Path]]:
+    """The raw documents in a file, each with the folder that its paths are relative to."""
+    folder = Path.cwd() if str(file) == "-" else file.absolute().parent
+    documents = [photograph_document(file, pipeline)] if is_photograph(file) else _manifest(file, pipeline)
+    return [(document, folder) for document in documents]
+
+
 def load_documents(file: Path, changes: Changes) -> list[dict[str, Any]]:
     """The raw documents in a file, with changes applied and all paths made absolute."""
-    folder = Path.cwd() if str(file) == "-" else file.absolute().parent
-    documents = [photograph_document(file, changes.pipeline)] if is_photograph(file) else _manifest(file, changes)
-    return [_changed(with_absolute_uris(_assigned(each, changes), folder), changes) for each in documents]
+    return changed_documents(raw_documents(file, changes.pipeline), changes)
 
 
 def is_photograph(file: Path) -> bool:
@@ -179,9 +210,9 @@ def photograph_document(file: Path, pipeline: str = "") -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": taking[name], "metadata": {"name": title}, "spec": spec}
 
 
-def _manifest(file: Path, changes: Changes) -> list[dict[str, Any]]:
-    if changes.pipeline:
-        raise SpecError([Problem("--pipeline", changes.pipeline, f"{file.name} is a manifest, which names its own")])
+def _manifest(file: Path, pipeline: str) -> list[dict[str, Any]]:
+    if pipeline:
+        raise SpecError([Problem("--pipeline", pipeline, f"{file.name} is a manifest, which names its own")])
     return parse_documents(_read(file))
 
 
@@ -205,14 +236,16 @@ def _read(file: Path) -> str:
         raise SpecError([Problem("FILE", str(file), f"cannot be read: {error.strerror}")]) from None
 
 
-def _assigned(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
-    if not changes.assignments:
+def _assigned(document: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    if not assignments:
         return document
     kind = kind_of(document)
-    return apply_overrides(document, changes.assignments, spec_model(kind), sorted(pipelines(kind)))
+    return apply_overrides(document, assignments, spec_model(kind), sorted(pipelines(kind)))
 
 
-def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
+def _changed(
+    document: dict[str, Any], changes: Changes, only: Sequence[str], start_from: Sequence[str]
+) -> dict[str, Any]:
     """Applies the options, which override the manifest and ``--set``."""
     here = Path.cwd()
     if changes.input_uri:
@@ -225,12 +258,10 @@ def _changed(document: dict[str, Any], changes: Changes) -> dict[str, Any]:
         document = with_value(document, ["spec", "output", "uri"], execution_uri(output, changes.execution))
     if changes.live_viewer:
         document = _shown_live(document, changes.live_viewer)
-    if changes.only or changes.start_from:
-        stages: dict[str, Any] = {}
-        if changes.only:
-            stages["only"] = [name.strip() for name in changes.only.split(",") if name.strip()]
-        if changes.start_from:
-            stages["startFrom"] = changes.start_from
+    if only or start_from:
+        stages: dict[str, Any] = {"only": list(only)} if only else {}
+        if start_from:
+            stages["startFrom"] = ",".join(start_from)
         document = with_value(document, ["spec", "execution", "stages"], stages)
     return document
 
