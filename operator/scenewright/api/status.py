@@ -47,7 +47,11 @@ class SampleCounts(Params):
     done: int = Field(default=0, ge=0, description="Samples with valid results.")
     failed: int = Field(default=0, ge=0, description="Samples that failed.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
+    rejected: int = Field(default=0, ge=0, description="Of the skipped ones, those that a rule of the stage left out.")
     awaiting: int = Field(default=0, ge=0, description="Samples that wait for a person's choice.")
+    not_selected: int = Field(
+        default=0, ge=0, description="Samples that are not up to date in a stage that the run does not select."
+    )
 
 
 class IndexedCounts(Params):
@@ -57,7 +61,23 @@ class IndexedCounts(Params):
     done: int = Field(default=0, ge=0, description="Samples that were up to date.")
     failed: int = Field(default=0, ge=0, description="Samples that failed before and are not retried.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
+    rejected: int = Field(default=0, ge=0, description="Of the skipped ones, those that a rule of the stage left out.")
     awaiting: int = Field(default=0, ge=0, description="Samples that wait for a person's choice.")
+    not_selected: int = Field(
+        default=0, ge=0, description="Samples that are not up to date in a stage that the run does not select."
+    )
+
+
+class UnitStatus(Params):
+    """How the units of the publication ended: the numbers of its summary and its pages."""
+
+    total: int = Field(default=0, ge=0, description="All units.")
+    done: int = Field(default=0, ge=0, description="Units that are done in all selected stages that concern them.")
+    failed: int = Field(default=0, ge=0, description="Units that failed or could not be made.")
+    rejected: int = Field(default=0, ge=0, description="Units that a rule of the pipeline left out.")
+    waiting: int = Field(default=0, ge=0, description="Units that wait for a person's choice.")
+    not_selected: int = Field(default=0, ge=0, description="Units that no selected stage makes.")
+    missing: int = Field(default=0, ge=0, description="Units that another pass goes over.")
 
 
 class ShardCounts(Params):
@@ -73,7 +93,7 @@ class StageStatus(Params):
     """One stage of the current run."""
 
     name: str = Field(max_length=32, description="Name of the stage.")
-    state: Literal["Pending", "Waiting", "Running", "UpToDate", "Done", "Failed"] = Field(
+    state: Literal["Pending", "Waiting", "Running", "UpToDate", "NotSelected", "Done", "Failed"] = Field(
         default="Pending", description="State of the stage."
     )
     indexed: IndexedCounts = IndexedCounts()
@@ -177,6 +197,7 @@ class Status(Params):
     )
     failed: int = Field(default=0, ge=0, description="Samples that failed, rejected inputs among them.")
     rejected: int = Field(default=0, ge=0, description="Inputs that the index step rejected.")
+    samples: UnitStatus = UnitStatus()
     rate: str = Field(default="", max_length=32, description="Samples per minute of the running stage.")
     run: str = Field(default="", max_length=63, description="Id of the current run.")
     passes: int = Field(default=0, ge=0, description="Passes over the current work so far.")

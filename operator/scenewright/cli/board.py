@@ -89,6 +89,11 @@ class Row:
         return self.elapsed(now) * (1.0 - share) / share
 
 
+def wall_seconds(event: StepFinished) -> float:
+    """How long a step took: what its report says, as pages and summary do, else what was measured here."""
+    return event.counts.wall_seconds if event.counts is not None and event.counts.wall_seconds else event.seconds
+
+
 @dataclass
 class Board:
     """All rows of a run, and notes for the user."""
@@ -164,6 +169,8 @@ class Board:
         row.ended += 1
         if row.ended >= event.shards:
             self._end(row, "done")
+            if event.shards == 1:
+                row.seconds = wall_seconds(event)
             if event.step in (INDEX_STEP, PUBLISH_STEP):
                 row.total = 0
 

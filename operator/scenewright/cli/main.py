@@ -34,12 +34,18 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        metavar="PATH=VALUE",
-        help="Change a field: spec.execution.seed=7, or a path inside the pipeline block: coarse.frames=5. Repeatable.",
+        metavar="[NAME:]PATH=VALUE",
+        help="Change a field: spec.execution.seed=7, or a path inside the pipeline block: coarse.frames=5. Of several "
+        "manifests, NAME says which object. Repeatable.",
     ),
 ]
-OnlyOption = Annotated[str, typer.Option("--only", metavar="A,B", help="Run only these stages.")]
-StartOption = Annotated[str, typer.Option("--start-from", metavar="STAGE", help="Run this stage and those after it.")]
+OnlyOption = Annotated[
+    str,
+    typer.Option("--only", metavar="[NAME:]A,B", help="Run only these stages; NAME says of which object."),
+]
+StartOption = Annotated[
+    str, typer.Option("--start-from", metavar="[NAME:]STAGE", help="Run this stage and those after it.")
+]
 InputOption = Annotated[
     str, typer.Option("--input", metavar="URI", help="Replace the manifest's input. Relative to this folder.")
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from scenewright.api.kinds import spec_model
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json
+from scenewright.cli.addressing import assignments_of, stages_of
 from scenewright.cli.executions import execution_uri
 from scenewright.execution.devices import available_cpus, available_gpus
 from scenewright.planning.documents import (
@@ -40,9 +41,9 @@ class Changes:
     """Changes to every document from the options of the command line.
 
     Attributes:
-        assignments: ``path=value`` of each ``--set``.
-        only: names of stages, separated by commas.
-        start_from: name of a stage.
+        assignments: ``path=value`` of each ``--set``, with ``NAME:`` before it if it is for one of several objects.
+        only: names of stages, separated by commas; ``NAME:`` as for assignments.
+        start_from: name of a stage; ``NAME:`` as for assignments.
         input_uri, output_uri: relative paths are relative to the current folder.
         execution: folder in the output: ``new``, ``last`` or a name; empty for the output itself.
         pipeline: for files and folders instead of manifests; empty for `PHOTOGRAPH_PIPELINE`, or for a video the one
@@ -95,14 +96,39 @@ def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True
 
 def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[Json], list[Problem]]:
     """The documents of all files, and the problems of unreadable files; of several files each problem names its own."""
-    documents: list[Json] = []
+    raw: list[tuple[Json, Path]] = []
     problems: list[Problem] = []
     for file in files:
         try:
-            documents += load_documents(file, changes)
+            raw += raw_documents(file, changes.pipeline)
         except SpecError as error:
             problems += error.problems if len(files) == 1 else [_in_file(file, each) for each in error.problems]
-    return documents, problems
+    if problems:
+        # An option without a name may be about a document that could not be read.
+        return [], problems
+    return changed_documents(raw, changes), []
+
+
+def changed_documents(raw: Sequence[tuple[Json, Path]], changes: Changes) -> list[Json]:
+    """The documents with the changes applied, each those that are about it, and all paths made absolute.
+
+    Args:
+        raw: each document with the folder that its paths are relative to.
+        changes: of the command line.
+
+    Raises:
+        SpecError: a change that fits no document, or several.
+    """
+    documents = [document for document, _ in raw]
+    assignments = assignments_of(documents, changes.assignments)
+    only = stages_of(documents, "--only", changes.only)
+    start = stages_of(documents, "--start-from", changes.start_from)
+    return [
+        _changed(
+            with_absolute_uris(_assigned(document, assignments[place]), folder), changes, only[place], start[place]
+        )
+        for place, (document, folder) in enumerate(raw)
+    ]
 
 
 def _in_file(file: Path, problem: Problem) -> Problem:
@@ -150,12 +176,17 @@ def reference_to(plan: Plan) -> ObjectReference:
     return ObjectReference(plan.kind, plan.name)
 
 
+def raw_documents(file: Path, pipeline: str = "") -> list[tuple[Json, Path]]:
+    """The raw documents in a file, each with the folder that its paths are relative to."""
+    folder = Path.cwd() if str(file) == "-" else file.absolute().parent
+    bare = is_input(file, pipeline)
+    documents = [input_document(file, pipeline)] if bare else _manifest(file, pipeline)
+    return [(document, folder) for document in documents]
+
+
 def load_documents(file: Path, changes: Changes) -> list[Json]:
     """The raw documents in a file, with changes applied and all paths made absolute."""
-    folder = Path.cwd() if str(file) == "-" else file.absolute().parent
-    bare = is_input(file, changes.pipeline)
-    documents = [input_document(file, changes.pipeline)] if bare else _manifest(file, changes)
-    return [_changed(with_absolute_uris(_assigned(each, changes), folder), changes) for each in documents]
+    return changed_documents(raw_documents(file, changes.pipeline), changes)
 
 
 def is_input(file: Path, pipeline: str = "") -> bool:
@@ -221,11 +252,11 @@ def input_choices(file: Path, changes: Changes) -> str:
     return f"{file.name}: chosen for {machine}: {' '.join(options)}" if options else ""
 
 
-def _manifest(file: Path, changes: Changes) -> list[Json]:
+def _manifest(file: Path, pipeline: str) -> list[Json]:
     if file.name.lower().endswith(UNREAD_PICTURES):
         raise SpecError([Problem("FILE", str(file), _no_manifest(file))])
-    if changes.pipeline:
-        raise SpecError([Problem("--pipeline", changes.pipeline, f"{file.name} is a manifest, which names its own")])
+    if pipeline:
+        raise SpecError([Problem("--pipeline", pipeline, f"{file.name} is a manifest, which names its own")])
     return parse_documents(_read(file))
 
 
@@ -257,14 +288,14 @@ def _no_manifest(file: Path) -> str:
     return "is not text; a manifest is YAML or JSON in UTF-8, and pictures and videos are known by their endings"
 
 
-def _assigned(document: Json, changes: Changes) -> Json:
-    if not changes.assignments:
+def _assigned(document: Json, assignments: Sequence[str]) -> Json:
+    if not assignments:
         return document
     kind = kind_of(document)
-    return apply_overrides(document, changes.assignments, spec_model(kind), sorted(pipelines(kind)))
+    return apply_overrides(document, assignments, spec_model(kind), sorted(pipelines(kind)))
 
 
-def _changed(document: Json, changes: Changes) -> Json:
+def _changed(document: Json, changes: Changes, only: Sequence[str], start_from: Sequence[str]) -> Json:
     """Applies the options, which override the manifest and ``--set``."""
     here = Path.cwd()
     if changes.input_uri:
@@ -277,12 +308,10 @@ def _changed(document: Json, changes: Changes) -> Json:
         document = with_value(document, ["spec", "output", "uri"], execution_uri(output, changes.execution))
     if changes.live_viewer:
         document = _shown_live(document, changes.live_viewer)
-    if changes.only or changes.start_from:
-        stages: Json = {}
-        if changes.only:
-            stages["only"] = [name.strip() for name in changes.only.split(",") if name.strip()]
-        if changes.start_from:
-            stages["startFrom"] = changes.start_from
+    if only or start_from:
+        stages: Json = {"only": list(only)} if only else {}
+        if start_from:
+            stages["startFrom"] = ",".join(start_from)
         document = with_value(document, ["spec", "execution", "stages"], stages)
     return document
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from scenewright.api.status import number_texts, rate_text
-from scenewright.cli.board import Board, Row
+from scenewright.cli.board import Board, Row, wall_seconds
 from scenewright.cli.texts import count, counted, duration
 from scenewright.execution.events import (
     Event,
@@ -19,6 +20,7 @@ from scenewright.execution.events import (
     StepStarted,
     StepUpToDate,
 )
+from scenewright_stages.contract.reports import StageCounts
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_WITHOUT_NEWS = 60.0
@@ -91,10 +93,9 @@ def progress_line(row: Row) -> str:
 def up_to_date_line(event: StepUpToDate) -> str:
     """``coarse: up to date (3 samples)`` or ``coarse: nothing to run (2 done, 1 failed before)``"""
     counts = event.counts
-    if not counts.failed and not counts.skipped and not counts.awaiting:
+    if counts.total == counts.done:
         return f"{event.step}: up to date ({count(counts.done, 'sample')})"
-    ended = ((counts.done, "done"), (counts.failed, "failed before"), (counts.skipped, "skipped"))
-    facts = counted(*ended, (counts.awaiting, "waiting for a choice"))
+    facts = counted((counts.done, "done"), (counts.failed, "failed before"), *_others(counts))
     return f"{event.step}: nothing to run ({', '.join(facts)})"
 
 
@@ -103,6 +104,15 @@ def finished_line(row: Row, event: StepFinished) -> str:
     if event.code != 0:
         return f"{row.step}: ended with exit code {event.code} after {duration(event.seconds)}"
     counts = event.counts
-    ended = ((counts.done, "done"), (counts.failed, "failed"), (counts.skipped, "skipped")) if counts else ()
-    facts = counted(*ended)
-    return f"{row.step}: done in {duration(event.seconds)}" + (f" ({', '.join(facts)})" if facts else "")
+    facts = counted((counts.done, "done"), (counts.failed, "failed"), *_others(counts)) if counts else []
+    return f"{row.step}: done in {duration(wall_seconds(event))}" + (f" ({', '.join(facts)})" if facts else "")
+
+
+def _others(counts: StageCounts) -> Sequence[tuple[int, str]]:
+    """Samples that neither failed nor are done; skipped are those whose upstream has no result."""
+    return (
+        (counts.rejected, "rejected"),
+        (counts.skipped - counts.rejected, "skipped"),
+        (counts.awaiting, "waiting for a choice"),
+        (counts.not_selected, "not selected"),
+    )

@@ -12,12 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from scenewright.api.raw import Json
-from scenewright.cli.texts import count, duration, place
+from scenewright.cli.texts import duration, place
 from scenewright.execution.events import Outcome
 from scenewright.execution.published import local_path, read_json
 from scenewright.planning.plan import Plan
+from scenewright.planning.protocol import ends_text
 from scenewright_stages.contract import layout
-from scenewright_stages.contract.reports import Failure
+from scenewright_stages.contract.reports import Failure, Report
+from scenewright_stages.contract.results import StageTime
+from scenewright_stages.contract.results import total_time as sum_of_times
 
 _WORTH_OPENING = ("html", "ply", "video", "rrd")
 _LABELS = {"ply": "Gaussians", "rerun": "Rerun recording"}
@@ -62,6 +65,8 @@ def outcome_json(plan: Plan, run: str, outcome: Outcome) -> Json:
         "seconds": round(outcome.seconds, 3),
         "stepSeconds": {step: round(seconds, 3) for step, seconds in outcome.step_seconds.items()},
         "samples": report.samples if report else 0,
+        "units": report.counted().model_dump(by_alias=True) if report else {},
+        "times": times_json(report) if report else {},
         "rejected": report.rejected if report else 0,
         "stages": {name: counts.model_dump(by_alias=True) for name, counts in report.stages.items()} if report else {},
         "failures": [failure.model_dump(by_alias=True) for failure in report.failures] if report else [],
@@ -81,13 +86,52 @@ MOST_FAILURES = 10
 
 
 def headline(plan: Plan, outcome: Outcome) -> str:
-    """One sentence on how the run ended."""
+    """One sentence on how the run ended, with the numbers of publish."""
     report = outcome.report
-    if outcome.exit_code == 0 and report is not None:
-        ran = any(stage.name in outcome.step_seconds for stage in plan.chain)
-        what = "done" if ran else "up to date, nothing to do"
-        return f"{plan.name}: {count(report.samples, 'sample')} {what} ({duration(outcome.seconds)})"
-    return f"{plan.name}: {outcome.message}"
+    if report is None or not report.publication:
+        return f"{plan.name}: {outcome.message}"
+    ended = ends_text(report.counted())
+    if outcome.exit_code != 0:
+        return f"{plan.name}: {outcome.message}; {ended}"
+    if not _ran(plan, outcome):
+        return f"{plan.name}: {ended.replace(' done', ' up to date, nothing to do', 1)}"
+    return f"{plan.name}: {ended} ({duration(total_time(report).wall_seconds)})"
+
+
+def _ran(plan: Plan, outcome: Outcome) -> bool:
+    return any(stage.name in outcome.step_seconds for stage in plan.chain)
+
+
+def total_time(report: Report) -> StageTime:
+    """Times of the whole chain, as on the pages and in the summary."""
+    return sum_of_times(
+        StageTime(counts.wall_seconds, counts.seconds, counts.gpu_seconds) for counts in report.stages.values()
+    )
+
+
+def time_line(plan: Plan, outcome: Outcome) -> str:
+    """Wall time by stage, and the processing time of all; empty if no stage ran."""
+    report = outcome.report
+    if report is None or not report.publication or not _ran(plan, outcome):
+        return ""
+    total = total_time(report)
+    stages = [
+        f"{name} {duration(counts.wall_seconds)}" for name, counts in report.stages.items() if counts.wall_seconds
+    ]
+    processing = f" (processing {duration(total.seconds)})"
+    return f"time: {duration(total.wall_seconds)}{processing}: {', '.join(stages)}" if stages else ""
+
+
+def times_json(report: Report) -> Json:
+    """The times as ``summary.json`` has them."""
+    total = total_time(report)
+    return {
+        "total": {"wallSeconds": total.wall_seconds, "seconds": total.seconds},
+        "stages": {
+            name: {"wallSeconds": counts.wall_seconds, "seconds": counts.seconds}
+            for name, counts in report.stages.items()
+        },
+    }
 
 
 def retry_hint(outcome: Outcome, retried: bool) -> str:
@@ -102,6 +146,8 @@ def print_plain_summary(plan: Plan, outcome: Outcome, retried: bool) -> None:
     if outcome.problems:
         return
     print(headline(plan, outcome))
+    if line := time_line(plan, outcome):
+        print(line)
     for warning in outcome.report.warnings if outcome.report else []:
         print(f"warning: {warning}")
     for failure in _failures(outcome)[:MOST_FAILURES]:
@@ -125,6 +171,8 @@ def print_rich_summary(plan: Plan, outcome: Outcome, retried: bool, console: Con
         parts.append(Text(f"all of them: {place(dropped)}" if dropped else "", "dim"))
     if hint := retry_hint(outcome, retried):
         parts.append(Text(hint, "dim"))
+    if line := time_line(plan, outcome):
+        parts.append(Text(line, "dim"))
     if outcome.report is not None and not outcome.problems:
         parts.append(place_table(highlights(plan, outcome)))
     console.print(Panel(Group(*parts), title=Text(headline(plan, outcome)), title_align="left", border_style=style))

@@ -13,6 +13,7 @@ from scenewright.api.raw import Json
 from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.execution.published import local_path
 from scenewright.planning.problems import Problem, SpecError
+from scenewright_stages.contract.results import duration_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,16 +31,8 @@ def table_console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
 
 
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``37 s``, ``4 min 05 s`` or ``2 h 10 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+duration = duration_text
+"""``0.4 s``, ``37 s``, ``4 min 05 s`` or ``2 h 10 min``, as on the pages."""
 
 
 def age(seconds: float) -> str:

@@ -56,7 +56,7 @@ class LocalRun:
         with self._prepared() as (_, runner):
             try:
                 report = completed(self._passes(runner), self._plan.spec.output.uri)
-                outcome = outcomes.of_publication(self._plan, report)
+                outcome = outcomes.given_up(outcomes.of_publication(self._plan, report), runner.given_up)
             except EndOfRun as ended:
                 outcome = ended.outcome
         return replace(outcome, seconds=time.monotonic() - started, step_seconds=dict(runner.step_seconds))
@@ -116,10 +116,12 @@ class LocalRun:
             later = working[working.index(stage) + 1 :] if stage in working else ()
             self._run_stage(runner, stage, index.stages[stage], later)
             published = runner.report(stage, PUBLISH_STEP) if stage in working else published
-        if published is not None:
-            return published
-        runner.finish(self._task(PUBLISH_STEP))
-        return _required(runner, PUBLISH_STEP, PUBLISH_STEP)
+        if published is None:
+            runner.finish(self._task(PUBLISH_STEP))
+            published = _required(runner, PUBLISH_STEP, PUBLISH_STEP)
+        if not published.publication:
+            raise EndOfRun(outcomes.lost(PUBLISH_STEP, published.message or published.reason, ""))
+        return published
 
     def _run_stage(self, runner: ShardRunner, stage: str, counts: StageCounts, later: Sequence[str]) -> None:
         if not has_work(counts):

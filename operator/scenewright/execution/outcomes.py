@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import signal
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from scenewright.execution.events import Outcome
 from scenewright.planning.backends import weights_problems
 from scenewright.planning.plan import Plan
 from scenewright.planning.problems import ABSENT, Problem
+from scenewright.planning.protocol import end_of_run
 from scenewright_stages.contract.errors import ExitCode
-from scenewright_stages.contract.reports import AWAITING, Report, StageCounts
+from scenewright_stages.contract.reports import AWAITING, PROGRAM_FAULT, Report, StageCounts
 
 Verdict = Literal["done", "retry", "lost", "fail"]
 
@@ -68,38 +70,37 @@ def explanation(code: int) -> str:
 
 
 def of_publication(plan: Plan, report: Report) -> Outcome:
-    """The outcome of a run that completed publish.
-
-    Samples that a rule of the pipeline left out, such as pictures without a person, are not failures. A warning in the
-    report mentions them, and they count neither as `samples` nor as `rejected`. The run fails only if nothing is left.
-    """
-    missing = sum(counts.missing for counts in report.stages.values())
-    failed = report.rejected + sum(counts.failed for counts in report.stages.values())
-    if missing:
-        message = f"{missing} samples have no result after all passes; the logs say why their processes ended"
-        return Outcome(COMMAND_SAMPLES_FAILED, "SamplesMissing", message, report=report)
-    if report.awaiting:
-        wait = "1 sample waits" if report.awaiting == 1 else f"{report.awaiting} samples wait"
-        waits = f"{wait} for a choice: `scenewright pick` shows and answers them"
+    """The outcome of a run that completed publish; see `end_of_run`."""
+    end = end_of_run(report)
+    if end.reason == "SamplesMissing":
+        message = f"{end.message} after all passes; the logs say why their processes ended"
+        return Outcome(COMMAND_SAMPLES_FAILED, end.reason, message, report=report)
+    if end.reason == AWAITING:
+        waits = f"{end.message} for a choice: `scenewright pick` shows and answers them"
         return Outcome(COMMAND_AWAITING, AWAITING, waits, report=report)
     if _no_sample_readable(plan, report):
         first = report.failures[0]
         message = f"no sample could be read; {first.sample}: {first.message or first.reason}"
         problem = Problem("spec.input.uri", plan.input_uri, message)
         return Outcome(COMMAND_REFUSED, "NothingReadable", message, (problem,), report)
-    if failed:
-        message = f"{failed} of {report.samples + report.rejected} samples failed"
-        return Outcome(COMMAND_SAMPLES_FAILED, "SamplesFailed", message, report=report)
-    if empty_reason := report.empty_reason():
-        return Outcome(COMMAND_SAMPLES_FAILED, "NothingLeft", empty_reason, report=report)
+    if end.reason != "Complete":
+        return Outcome(COMMAND_SAMPLES_FAILED, end.reason, end.message, report=report)
     return Outcome(COMMAND_OK, report=report)
+
+
+def given_up(outcome: Outcome, steps: Mapping[str, str]) -> Outcome:
+    """The outcome of a run in which steps were given up for good: never a success, whatever else was right."""
+    if outcome.exit_code != COMMAND_OK or not steps:
+        return outcome
+    told = "; ".join(f"{step} was given up: {why}" for step, why in steps.items())
+    return replace(outcome, exit_code=COMMAND_SAMPLES_FAILED, reason="StepLost", message=told)
 
 
 def failed(code: ExitCode, report: Report | None) -> Outcome:
     """The outcome of a run that a process ended with exit code 10 or 20."""
     reason = report.reason if report else code.name
     message = report.message if report else "the process ended without saying why; see its log"
-    if code == ExitCode.SAMPLE_FAILED or reason == "TooManyFailures":
+    if code == ExitCode.SAMPLE_FAILED or reason in ("TooManyFailures", PROGRAM_FAULT):
         return Outcome(COMMAND_SAMPLES_FAILED, reason, message, report=report)
     given = report.outputs if report else {}
     problem = Problem(given.get("field", ""), _value(given.get("value")), given.get("remedy", message))
@@ -153,7 +154,7 @@ def weights_missing(plan: Plan, stages: Collection[str], cache_dir: Path) -> Out
 def _no_sample_readable(plan: Plan, report: Report) -> bool:
     """Whether the index rejected every sample, or the first stage failed it for a reason in the input."""
     first = report.stages.get(plan.chain[0].name, StageCounts())
-    if not report.failures or first.done or first.skipped:
+    if not report.failures or first.done or first.skipped or first.not_selected:
         return False
     reasons = {failure.reason for failure in report.failures}
-    return first.failed >= report.samples and not reasons & NOT_THE_INPUTS_FAULT
+    return first.failed >= first.total and not reasons & NOT_THE_INPUTS_FAULT

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Collection, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,26 +12,24 @@ from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.pipeline import NamedInput
-from scenewright_stages.contract.reports import AWAITING, MAXIMUM_FAILURES, Failure, Report
-from scenewright_stages.contract.tables import plain_cell
-
-DROPPED = "dropped.csv"
-SUMMARY = "summary.json"
+from scenewright_stages.contract.reports import MAXIMUM_WARNING_BYTES, Failure, Report, cut
+from scenewright_stages.contract.results import merged_warnings
 
 
 def completed(report: Report, output_uri: str) -> Report:
-    """The publish report with all failures and warnings; unchanged if the output is not local.
+    """The publish report with its failures and warnings in full; unchanged if the output is not local.
 
-    Reports are cut to fit into a Pod's termination message; the local files are complete.
+    Reports are cut to fit into a Pod's termination message. The local summary is the same account uncut.
     """
     folder = local_path(output_uri)
-    if folder is None:
+    summary = read_json(folder / layout.SUMMARY) if folder is not None else {}
+    if not summary:
         return report
-    summary = read_json(folder / SUMMARY)
-    # Samples that a rule left out, or that wait for a choice, are not failures.
-    failures = _failures(folder / DROPPED, {AWAITING, *summary.get("leftOut", {})})
-    warnings = [str(warning) for warning in summary.get("warnings", [])]
-    changes = {"failures": failures or report.failures, "warnings": warnings or report.warnings}
+    failures = [Failure.model_validate(each) for each in summary.get("failures", [])]
+    whole = [str(warning) for warning in summary.get("warnings", [])]
+    known = {cut(warning, MAXIMUM_WARNING_BYTES) for warning in whole}
+    others = [warning for warning in report.warnings if cut(warning, MAXIMUM_WARNING_BYTES) not in known]
+    changes = {"failures": failures or report.failures, "warnings": merged_warnings(whole, others)}
     return report.model_copy(update=changes)
 
 
@@ -86,15 +82,3 @@ def read_json(path: Path) -> Json:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _failures(path: Path, reasons: Collection[str]) -> list[Failure]:
-    """The first rows of ``dropped.csv`` as failures, without rows that have one of `reasons`."""
-    names = Failure.model_fields
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = (row for row in csv.DictReader(file) if row.get("reason") not in reasons)
-            first = islice(rows, MAXIMUM_FAILURES)
-            return [Failure(**{name: plain_cell(row.get(name) or "") for name in names}) for row in first]
-    except (OSError, csv.Error):
-        return []

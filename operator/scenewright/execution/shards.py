@@ -63,6 +63,8 @@ class ShardRunner:
         self._on_event = on_event
         self._restarts = restarts
         self._indexed: dict[str, int] = {}
+        self.given_up: dict[str, str] = {}
+        """Why a step was given up, by step, unless a later pass finished it."""
         self.step_seconds: dict[str, float] = {}
         """Wall-clock seconds by step so far, without steps that were up to date."""
 
@@ -72,6 +74,7 @@ class ShardRunner:
         Raises:
             EndOfRun: a process failed the whole run, or the user interrupted it.
         """
+        self.given_up.pop(task.step, None)
         waiting = deque((shard, 1) for shard in shards)
         free, running = list(slots), list[_Attempt]()
         began = time.monotonic()
@@ -126,16 +129,24 @@ class ShardRunner:
         left = 0 if decision == "lost" else restarts + 1 - attempt.number
         report = self._last_report(task, attempt.shard)
         reason = (report.message or report.reason) if report else ""
-        self._on_event(Retried(task.step, attempt.shard, code, reason or explanation(code), left))
+        step = self._ended_in(task, attempt.shard)
+        self._on_event(Retried(step, attempt.shard, code, reason or explanation(code), left))
         if decision == "retry":
             return [(attempt.shard, attempt.number + 1)]
-        self._give_up(task, attempt.shard, code)
+        self._give_up(task, attempt.shard, reason or explanation(code))
         return []
 
-    def _give_up(self, task: Task, shard: int, code: int) -> None:
+    def _give_up(self, task: Task, shard: int, why: str) -> None:
         """Ends the run if index or publish was lost. A stage's lost shard leaves its samples to the next pass."""
-        if task.step in (INDEX_STEP, PUBLISH_STEP):
-            raise EndOfRun(outcomes.lost(task.step, explanation(code), self._folder.shard(task.step, shard).log_tail()))
+        step = self._ended_in(task, shard)
+        if step in (INDEX_STEP, PUBLISH_STEP):
+            raise EndOfRun(outcomes.lost(step, why, self._folder.shard(task.step, shard).log_tail()))
+        self.given_up[step] = why
+
+    def _ended_in(self, task: Task, shard: int) -> str:
+        """The step in which a process ended: the folded publish, if the stage's own report is complete."""
+        report = self._folder.shard(task.step, shard).report(task.step)
+        return PUBLISH_STEP if task.fold_publish and report is not None and not report.reason else task.step
 
     def _last_report(self, task: Task, shard: int) -> Report | None:
         """The report of the step that ended the process, which may be a folded one."""

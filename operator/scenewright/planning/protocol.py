@@ -7,11 +7,12 @@ the first stage's process, and publish into the last one's, but never so that a 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Literal
 
 from scenewright.planning import backends
 from scenewright.planning.plan import Plan
-from scenewright_stages.contract.reports import Report, StageCounts
+from scenewright_stages.contract.reports import AWAITING, Report, StageCounts, UnitCounts
 
 EndOfPass = Literal["again", "finished"]
 RESTARTS_WITH_STATE = 100
@@ -67,3 +68,66 @@ def end_of_pass(report: Report, passes_done: int, allowed: int) -> EndOfPass:
     """Whether another pass follows: samples are missing, and fewer than `allowed` extra passes were used."""
     missing = sum(counts.missing for counts in report.stages.values())
     return "again" if missing and passes_done <= allowed else "finished"
+
+
+Reason = Literal["Complete", "SamplesMissing", "AwaitingSelection", "SamplesFailed", "NothingLeft"]
+
+
+@dataclass(frozen=True)
+class EndOfRun:
+    """What publish's report says about a run: the same for the local executor and for the operator.
+
+    Attributes:
+        reason: CamelCase.
+        message: one sentence with the numbers; of a complete run the number of done samples.
+    """
+
+    reason: Reason
+    message: str
+
+
+def end_of_run(report: Report) -> EndOfRun:
+    """How a run ended that completed publish.
+
+    What a rule left out, or what was not selected, is no failure. What failed below a unit that is done without it is
+    one: somebody has to look at it.
+    """
+    units = report.counted()
+    missing = sum(counts.missing for counts in report.stages.values())
+    if missing:
+        return EndOfRun("SamplesMissing", f"{missing} samples have no result")
+    if report.awaiting:
+        return EndOfRun(AWAITING, f"{report.awaiting} {'sample waits' if report.awaiting == 1 else 'samples wait'}")
+    if failed := failures_text(report, units):
+        return EndOfRun("SamplesFailed", failed)
+    if empty_reason := report.empty_reason():
+        return EndOfRun("NothingLeft", empty_reason)
+    return EndOfRun("Complete", ends_text(units))
+
+
+def failures_text(report: Report, units: UnitCounts) -> str:
+    """What failed, with numbers that are never of two levels; empty if nothing did."""
+    if units.failed:
+        refused = f", {_refused(report)}" if report.rejected and report.samples == units.total else ""
+        return f"{units.failed} of {units.total} samples failed{refused}"
+    below = [f"{counts.failed} of {counts.total} in {name}" for name, counts in report.stages.items() if counts.failed]
+    if below:
+        return f"{', '.join(below)} failed, and {units.done} of {units.total} samples are done without them"
+    return _refused(report) if report.rejected else ""
+
+
+def _refused(report: Report) -> str:
+    return f"{report.rejected} {'input was' if report.rejected == 1 else 'inputs were'} refused"
+
+
+def ends_text(units: UnitCounts) -> str:
+    """``4 samples done, 1 failed, 2 rejected, 1 waiting, 3 not selected``: the numbers that are not zero."""
+    numbers = (
+        (units.failed, "failed"),
+        (units.rejected, "rejected"),
+        (units.waiting, "waiting"),
+        (units.not_selected, "not selected"),
+        (units.missing, "missing"),
+    )
+    done = f"{units.done} {'sample' if units.done == 1 else 'samples'} done"
+    return ", ".join([done, *(f"{number} {word}" for number, word in numbers if number)])

@@ -7,7 +7,7 @@ no harm.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field, FiniteFloat
 
@@ -17,10 +17,15 @@ MAXIMUM_REPORT_BYTES = 3500
 """The kubelet keeps the last 4,096 bytes of a termination message; a cut head would not parse."""
 OUTPUT_IN_USE = "OutputInUse"
 """Reason of a report: another holder has the output's lock, until `retry_at` at the earliest."""
-AWAITING = "AwaitingSelection"
+AWAITING: Final = "AwaitingSelection"
 """Reason of a sample, and of a run, that a person's answer would let go on."""
+PROGRAM_FAULT = "ProgramFault"
+"""Reason of a process that ended by a mistake in the code, which no repetition mends."""
+PACKAGE_MISSING = "PackageMissing"
+"""Reason of a process that lacks a Python package."""
 MAXIMUM_FAILURES = 20
 MAXIMUM_FAILURE_BYTES = 150
+MAXIMUM_WARNING_BYTES = 200
 MAXIMUM_CHOSEN = 12
 
 
@@ -109,11 +114,28 @@ class Report(Params):
         """Samples that wait for a person's answer, counted in the first stage that asks."""
         return next((counts.awaiting for counts in self.stages.values() if counts.awaiting), 0)
 
+    def counted(self) -> UnitCounts:
+        """How publish's units ended; of a worker of an older version, which did not say so, from its other counts."""
+        if self.units.total:
+            return self.units
+        stages = self.stages.values()
+        total = self.samples + self.rejected
+        if not total:
+            rejected = max((counts.skipped for counts in stages), default=0)
+            return UnitCounts(total=rejected, rejected=rejected)
+        missing = min(total, sum(counts.missing for counts in stages))
+        failed = min(total - missing, self.rejected + sum(counts.failed for counts in stages))
+        waiting = min(total - missing - failed, self.awaiting)
+        return UnitCounts(
+            total=total, done=total - missing - failed - waiting, failed=failed, waiting=waiting, missing=missing
+        )
+
     def empty_reason(self) -> str:
         """The message if the pipeline's rules left out every unit, naming the rules; empty otherwise."""
-        if not self.units.total or self.units.rejected < self.units.total:
+        units = self.counted()
+        if not units.total or units.rejected < units.total:
             return ""
-        rules = [warning for warning in self.warnings if " samples rejected in " in warning]
+        rules = [warning for warning in self.warnings if " samples rejected" in warning]
         return "; ".join(["nothing is left", *rules[:1]])
 
     def to_bytes(self) -> bytes:
@@ -130,7 +152,7 @@ class Report(Params):
         data["message"] = cut(data.get("message", ""), 600)
         encoded = _encode(data)
         if len(encoded) > MAXIMUM_REPORT_BYTES:
-            data["warnings"] = [cut(text, 200) for text in warnings]
+            data["warnings"] = [cut(text, MAXIMUM_WARNING_BYTES) for text in warnings]
             encoded = _encode(data)
         while len(encoded) > MAXIMUM_REPORT_BYTES and _drop_one(data):
             encoded = _encode(data)

@@ -139,3 +139,15 @@ def _union(intervals: Iterable[tuple[float, float]]) -> float:
 def merged_warnings(*lists: Iterable[str]) -> list[str]:
     """The warnings of all lists in order, each once. No list ever replaces another."""
     return list(dict.fromkeys(warning for each in lists for warning in each))
+
+
+def duration_text(seconds: float) -> str:
+    """``0.4 s``, ``37 s``, ``4 min 05 s`` or ``2 h 10 min``: the same text in the terminal and on pages."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

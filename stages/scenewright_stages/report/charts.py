@@ -120,19 +120,6 @@ def _bin_text(shown: Distribution, position: int) -> str:
     return str(escape(f"{ends[0]} to {ends[1]} {shown.unit}".strip()))
 
 
-def duration_text(seconds: float) -> str:
-    """A duration such as 0.4 s, 12 s, 1 min 42 s or 2 h 5 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def number_text(value: float | None, digits: int) -> str:
     """A value with `digits` decimals; a dash if it is missing or not finite."""
     if value is None or not math.isfinite(value):

@@ -19,7 +19,8 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from scenewright_stages.contract.backends import Evidence
-from scenewright_stages.report.charts import duration_text, histogram_svg, metres_text, number_text, sphere_svg
+from scenewright_stages.contract.results import duration_text
+from scenewright_stages.report.charts import histogram_svg, metres_text, number_text, sphere_svg
 from scenewright_stages.report.data import IndexData, IndexEntry, State
 from scenewright_stages.report.pictures import depth_legend
 

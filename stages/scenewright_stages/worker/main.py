@@ -30,7 +30,13 @@ from scenewright_stages.store.retrying import stop_retrying
 from scenewright_stages.worker.chain import resolve_chain
 from scenewright_stages.worker.index.picking import run_pick
 from scenewright_stages.worker.index.step import run_index
-from scenewright_stages.worker.process.endings import ProcessLost, Terminated, ending_for
+from scenewright_stages.worker.process.endings import (
+    UNEXPECTED,
+    ProcessLost,
+    Terminated,
+    ending_for,
+    explained,
+)
 from scenewright_stages.worker.process.locking import OutputLock
 from scenewright_stages.worker.process.logs import LogCapture
 from scenewright_stages.worker.process.process_setup import make_scratch, prepare_environment, reuse_memory
@@ -213,10 +219,11 @@ class Process:
             self.leave(self._end_with(problem))
 
     def _end_with(self, problem: BaseException) -> int:
-        ending = ending_for(problem)
-        if ending.code == 1:
+        if not isinstance(problem, ScenewrightError):
             traceback.print_exception(problem)
-        elif ending.code != ExitCode.TERMINATED:
+        problem = explained(problem, self._step or "task")
+        ending = ending_for(problem)
+        if ending.code not in (UNEXPECTED, ExitCode.TERMINATED):
             print(f"{ending.reason}: {ending.message}", file=sys.stderr, flush=True)
         self._deliver(self._failure_report(problem, ending.reason, ending.message))
         return ending.code

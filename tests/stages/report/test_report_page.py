@@ -11,8 +11,9 @@ from html.parser import HTMLParser
 import pytest
 from report_scenes import CAMERA, full_report, gradient_picture, three_clusters
 
+from scenewright_stages.contract.results import duration_text
 from scenewright_stages.report import assets
-from scenewright_stages.report.charts import duration_text, metres_text, number_text
+from scenewright_stages.report.charts import metres_text, number_text
 from scenewright_stages.report.data import Failure, IndexData, IndexEntry, Link, Metric
 from scenewright_stages.report.page import render_index
 from scenewright_stages.report.pictures import thumbnail

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenewright.api.status import number_texts, rate_text
-from scenewright.cli.cluster.views import ObjectView, StageView, facts
+from scenewright.cli.cluster.views import MARK_WORDS, ObjectView, StageView, facts
 from scenewright.cli.results import MOST_FAILURES, failure_table, place_table
 from scenewright.cli.texts import age, duration
 
@@ -31,6 +31,7 @@ _MARKS = {
     "running": ("▶", "cyan"),
     "done": ("✓", "green"),
     "current": ("✓", "dim green"),
+    "excluded": ("·", "dim"),
     "failed": ("✗", "red"),
 }
 _BAR = 20
@@ -147,7 +148,7 @@ def _middle(stage: StageView) -> RenderableType:
 
 
 def _details(stage: StageView) -> list[str]:
-    found = ["up to date"] if stage.mark == "current" else []
+    found = [MARK_WORDS[stage.mark]] if stage.mark in MARK_WORDS else []
     found += [rate_text(stage.rate)] if stage.rate else []
     found += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
     found += [stage.shards] if stage.shards else []

@@ -11,16 +11,20 @@ from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import ENDS, number_texts, rate_text
 from scenewright.cli.texts import count, counted, duration
 
-Mark = Literal["pending", "waiting", "running", "done", "current", "failed"]
+Mark = Literal["pending", "waiting", "running", "done", "current", "excluded", "failed"]
 
 _MARKS: dict[str, Mark] = {
     "Pending": "pending",
     "Waiting": "waiting",
     "Running": "running",
     "UpToDate": "current",
+    "NotSelected": "excluded",
     "Done": "done",
     "Failed": "failed",
 }
+
+MARK_WORDS: dict[Mark, str] = {"current": "up to date", "excluded": "not selected"}
+"""What a mark means, where its name does not say so."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ def _stage_line(stage: StageView) -> str:
     parts += [f"{duration(stage.remaining)} left"] if stage.remaining is not None else []
     parts += [duration(stage.seconds)] if stage.seconds is not None else []
     parts += number_texts(stage.numbers)
-    words = {"current": "up to date"}.get(stage.mark, stage.mark)
+    words = MARK_WORDS.get(stage.mark, stage.mark)
     return f"{stage.name}: {', '.join([words, *parts])}"
 
 

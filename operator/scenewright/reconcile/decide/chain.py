@@ -6,7 +6,7 @@ it is folded into another step's Job.
 
 from __future__ import annotations
 
-from scenewright.api.status import StageStatus
+from scenewright.api.status import StageStatus, UnitStatus
 from scenewright.execution.jobs import CreateJob
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.planning.protocol import folds_index, folds_publish, needs_models
@@ -87,7 +87,7 @@ def _indexed(run: Run, report: Report, folded: bool) -> PartialDecision:
         position = [stage.name for stage in stages].index(run.plan.selected[0])
         shards = stages[position].shards.model_copy(update={"total": 1})
         stages[position] = stages[position].model_copy(update={"shards": shards, "state": "Pending"})
-    run = run.remembering(stages=stages, **endings.notes(report))
+    run = run.remembering(stages=stages, samples=UnitStatus(), **endings.notes(report))
     return endings.planned(run) if run.memory.plan_only else proceed(run)
 
 
@@ -95,7 +95,7 @@ def _stages(run: Run) -> PartialDecision:
     """Runs the first stage that has not ended, or publishes when all have."""
     for name in run.plan.selected:
         stage = run.stages[name]
-        if stage.state in ("UpToDate", "Done", "Failed"):
+        if stage.state in ("UpToDate", "NotSelected", "Done", "Failed"):
             continue
         job = run.jobs.get(name)
         if job is None and stage.state == "Running":

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from scenewright.api.raw import Json
-from scenewright.api.status import IndexedCounts, SampleCounts, ShardCounts, StageStatus
+from scenewright.api.status import IndexedCounts, SampleCounts, ShardCounts, StageStatus, UnitStatus
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import ObservedJob, ObservedPod
 from scenewright.reconcile.decide.context import text_of
@@ -27,7 +27,7 @@ def indexed_stages(plan: Plan, report: Report) -> list[StageStatus]:
     return [
         StageStatus(
             name=name,
-            state="Pending" if counts.shards else "UpToDate",
+            state="Pending" if counts.shards else "UpToDate" if name in plan.selected else "NotSelected",
             indexed=IndexedCounts(todo=counts.todo, **_ends(counts)),
             samples=SampleCounts(total=counts.total, **_ends(counts)),
             shards=ShardCounts(total=counts.shards),
@@ -77,7 +77,11 @@ def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now
     complete = job.ended == "Complete"
     if complete:
         samples = samples.model_copy(
-            update={"done": max(0, samples.total - samples.failed - samples.skipped - samples.awaiting)}
+            update={
+                "done": max(
+                    0, samples.total - samples.failed - samples.skipped - samples.awaiting - samples.not_selected
+                )
+            }
         )
     done = latest.shards.total if complete else latest.shards.done
     return latest.model_copy(
@@ -109,8 +113,14 @@ def published_stages(stages: Iterable[StageStatus], counts: Mapping[str, StageCo
     return [stage.model_copy(update={"samples": samples.get(stage.name, stage.samples)}) for stage in stages]
 
 
+def unit_status(report: Report) -> UnitStatus:
+    """How the units ended, by publish's report."""
+    units = report.counted()
+    return UnitStatus(**{name: getattr(units, name) for name in UnitStatus.model_fields})
+
+
 def _ends(counts: StageCounts) -> dict[str, int]:
-    return counts.model_dump(include={"done", "failed", "skipped", "awaiting"})
+    return counts.model_dump(include={"done", "failed", "skipped", "rejected", "awaiting", "not_selected"})
 
 
 def finished_of_all(stages: Iterable[StageStatus]) -> tuple[int, int, int]:
@@ -119,7 +129,8 @@ def finished_of_all(stages: Iterable[StageStatus]) -> tuple[int, int, int]:
     for stage in stages:
         samples = stage.samples
         finished += samples.done + samples.failed + samples.skipped
-        total += samples.total
+        # What is not selected is no part of this run.
+        total += samples.total - samples.not_selected
         failed += samples.failed
     return min(finished, total), total, failed
 
@@ -135,7 +146,7 @@ def _samples(stage: StageStatus, pods: list[ObservedPod], progress: StepProgress
         ended = max(getattr(reported, name), getattr(pushed, name, 0))
         found[name] = min(left, max(getattr(known, name), getattr(before, name) + ended))
         left -= found[name]
-    return SampleCounts(total=known.total, **found)
+    return SampleCounts(total=known.total, rejected=known.rejected, not_selected=known.not_selected, **found)
 
 
 def _reported(stage: str, pods: list[ObservedPod]) -> StageCounts:

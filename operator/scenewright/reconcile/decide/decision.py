@@ -127,7 +127,8 @@ def status_of(partial: PartialDecision, conditions: list[Condition], generation:
             "message": cut(state.message.partition("\n")[0] if explained else measured, LONGEST_LINE),
             "conditions": conditions,
             "progress": f"{finished}/{total}" if total else "",
-            "failed": failed + memory.rejected,
+            # Once publish has counted, its numbers are the ones to show.
+            "failed": memory.samples.failed if memory.samples.total else failed + memory.rejected,
             "rate": rate_text(rate) if rate else "",
         }
     )

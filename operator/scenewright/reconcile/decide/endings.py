@@ -13,7 +13,7 @@ from scenewright.api.raw import Json
 from scenewright.api.status import FailureStatus, Outputs, Phase, Publication
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.planning.plan import Plan
-from scenewright.planning.protocol import end_of_pass
+from scenewright.planning.protocol import end_of_pass, end_of_run
 from scenewright.reconcile.cache.observation import Inspection, ObservedJob, ObservedPod
 from scenewright.reconcile.decide import counts
 from scenewright.reconcile.decide.actions import DeleteJob, Inspect
@@ -234,20 +234,23 @@ def published(run: Run, report: Report) -> PartialDecision:
     stages = counts.published_stages(run.memory.stages, report.stages)
     outputs = {name: cut(report.outputs.get(name, ""), 1024) for name in Outputs.model_fields}
     publication = Publication(hash=report.publication, chosen=report.chosen)
-    run = run.remembering(stages=stages, outputs=Outputs(**outputs), publication=publication, **notes(report))
+    units = counts.unit_status(report)
+    run = run.remembering(
+        stages=stages, outputs=Outputs(**outputs), publication=publication, samples=units, **notes(report)
+    )
     missing = sum(each.missing for each in report.stages.values())
     if missing:
         return _missing(run, report, missing)
-    if report.awaiting:
+    end = end_of_run(report)
+    if end.reason == AWAITING:
         return _awaiting(run, report.awaiting)
     if not _any_done(run.plan, report):
         return failed(run, "NoSampleDone", _none_done(report))
-    lost = report.rejected + sum(each.failed for each in report.stages.values())
-    if lost:
-        return complete(
-            run, "SamplesFailed", f"{lost} of {report.samples + report.rejected} samples failed{_why(report)}"
-        )
-    return complete(run, "Succeeded", f"all {report.samples} samples are done")
+    if end.reason == "Complete" and report.counted().done == report.counted().total:
+        return complete(run, "Succeeded", f"all {report.counted().total} samples are done")
+    if end.reason == "Complete":
+        return complete(run, "Succeeded", end.message)
+    return complete(run, end.reason, f"{end.message}{_why(report)}")
 
 
 def notes(report: Report) -> Json:
@@ -291,10 +294,12 @@ def _any_done(plan: Plan, report: Report) -> bool:
 
 
 def _none_done(report: Report) -> str:
-    total = report.samples + report.rejected
+    if empty_reason := report.empty_reason():
+        return empty_reason
+    total = max(report.counted().total, report.rejected)
     if total:
         return f"none of {total} samples is done{_why(report)}"
-    return report.empty_reason() or "the input holds no sample"
+    return "the input holds no sample"
 
 
 def _why(report: Report) -> str:

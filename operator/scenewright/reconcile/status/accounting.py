@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from scenewright.api.status import ENDS, StageStatus, Status
+from scenewright.api.status import ENDS, SampleCounts, StageStatus, Status
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedPod
 from scenewright.reconcile.cache.projection import CachedPod
 from scenewright.reconcile.cache.store import Store
@@ -51,8 +51,8 @@ def _count_stage(key: ObjectKey, pipeline: str, old: StageStatus | None, new: St
     """Skips the first counts of a stage: they are results of earlier runs."""
     if old is None or not old.samples.total:
         return
-    for result in ("done", "failed", "skipped"):
-        more = getattr(new.samples, result) - getattr(old.samples, result)
+    for result in ("done", "failed", "rejected", "skipped"):
+        more = _number(new.samples, result) - _number(old.samples, result)
         if more > 0:
             SAMPLES.labels(key.namespace, key.kind, pipeline, new.name, result).inc(more)
     _count_gpu_time(key, pipeline, old, new)
@@ -60,6 +60,12 @@ def _count_stage(key: ObjectKey, pipeline: str, old: StageStatus | None, new: St
     if new.state in ended and old.state not in ended and new.started_at and new.finished_at:
         seconds = datetime.fromisoformat(new.finished_at) - datetime.fromisoformat(new.started_at)
         STAGE_SECONDS.labels(key.kind, pipeline, new.name).observe(max(0.0, seconds.total_seconds()))
+
+
+def _number(samples: SampleCounts, result: str) -> int:
+    """The samples that ended so; ``skipped`` without those that a rule left out, which are ``rejected``."""
+    number: int = getattr(samples, result)
+    return number - samples.rejected if result == "skipped" else number
 
 
 def _count_gpu_time(key: ObjectKey, pipeline: str, old: StageStatus, new: StageStatus) -> None:

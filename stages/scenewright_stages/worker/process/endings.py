@@ -15,7 +15,8 @@ from scenewright_stages.contract.errors import (
     ShardError,
     StorageFault,
 )
-from scenewright_stages.contract.reports import OUTPUT_IN_USE
+from scenewright_stages.contract.faults import PackageMissing, is_program_fault, missing_package, place_of
+from scenewright_stages.contract.reports import OUTPUT_IN_USE, PACKAGE_MISSING, PROGRAM_FAULT
 from scenewright_stages.store import StoreError
 
 UNEXPECTED = 1
@@ -42,6 +43,7 @@ class Terminated(ScenewrightError):
 
 
 _ENDINGS: tuple[tuple[type[BaseException], int, str], ...] = (
+    (PackageMissing, ExitCode.CONFIGURATION, PACKAGE_MISSING),
     (OutputInUse, ExitCode.CONFIGURATION, OUTPUT_IN_USE),
     (ConfigurationError, ExitCode.CONFIGURATION, "ConfigurationError"),
     (TooManyFailures, ExitCode.CONFIGURATION, "TooManyFailures"),
@@ -68,7 +70,19 @@ def ending_for(problem: BaseException) -> Ending:
     for kind, code, reason in _ENDINGS:
         if isinstance(problem, kind):
             return Ending(code, reason, str(problem))
+    if is_program_fault(problem):
+        place = f" ({where})" if (where := place_of(problem)) else ""
+        message = f"{type(problem).__name__}: {problem}{place}: a mistake in the code, which trying again does not mend"
+        return Ending(ExitCode.CONFIGURATION, PROGRAM_FAULT, message)
     return Ending(UNEXPECTED, type(problem).__name__, str(problem))
+
+
+def explained(problem: BaseException, step: str) -> BaseException:
+    """The problem; of a missing package, the error that says what to install."""
+    lacking = missing_package(problem)
+    if lacking is None or isinstance(problem, ScenewrightError):
+        return problem
+    return PackageMissing(step, lacking)
 
 
 def exceeds(limit: str | int | None, failed: int, total: int) -> bool:

@@ -24,6 +24,7 @@ from scenewright_stages.contract.errors import (
     SampleRejected,
     ShardError,
 )
+from scenewright_stages.contract.faults import PackageMissing, is_program_fault, missing_package
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
 from scenewright_stages.worker.worklists import WorkItem
@@ -145,10 +146,15 @@ class SampleRunner:
                 failure = self._failure(workspace, problem.reason, problem.message, started, rejected)
             except Exception as problem:
                 _refuse_full_scratch(problem, self._scratch)
+                if lacking := missing_package(problem):
+                    # It is missing for every sample.
+                    raise PackageMissing(self._stage.context.stage.name, lacking) from problem
                 reason = memory_reason(problem)
                 traceback.print_exc()
                 failure = self._failure(workspace, reason or type(problem).__name__, str(problem), started)
-                retry = not reduced and self._free_memory() if reason else tries_left > 0
+                retry = (
+                    not reduced and self._free_memory() if reason else tries_left > 0 and not is_program_fault(problem)
+                )
                 if retry:
                     reduced, tries_left = reduced or bool(reason), tries_left - (not reason)
                     shutil.rmtree(workspace, ignore_errors=True)
