@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Any
 
@@ -19,20 +20,32 @@ from scenewright_stages.worker.publish.manifests import dropped
 
 
 def make_catalogue(session: Session, ends: Sequence[SampleEnd], results: Results) -> Catalogue:
-    """The publication as the pipeline's own functions see it."""
-    chain = session.chain
+    """The publication of this process, as the pipeline's own functions see it."""
+    task = session.task
+    found = catalogue_of(session.chain, task.name, task.job, ends, results, session.output.get_bytes)
+    return replace(found, at=time.time())
+
+
+def catalogue_of(
+    chain: Chain,
+    name: str,
+    job: Mapping[str, Any],
+    ends: Sequence[SampleEnd],
+    results: Results,
+    read: Callable[[str], bytes],
+) -> Catalogue:
+    """The publication as the pipeline's own functions see it; `read` returns a file's content by path."""
     done = [end for end in ends if end.state == "done"]
     if not chain.pipeline.partial_catalogue:
         done = [end for end in done if is_complete(chain, end)]
     return Catalogue(
-        session.task.name,
+        name,
         [CatalogueEntry(end.sample, end.done_records()) for end in done],
-        session.task.job,
-        list(_dropped(chain, results, ends)),
-        session.output.get_bytes,
-        time.time(),
-        results.time.wall_seconds,
-        _to_the_end(chain),
+        job,
+        list(_dropped(results, ends)),
+        read,
+        seconds=results.time.wall_seconds,
+        to_the_end=_to_the_end(chain),
     )
 
 
@@ -52,12 +65,12 @@ def _to_the_end(chain: Chain) -> bool:
     return {stage.name for stage in chain.stages if stage.name not in read} <= chain.selected
 
 
-def _is_called(chain: Chain, catalogue: Catalogue) -> bool:
+def is_called(chain: Chain, catalogue: Catalogue) -> bool:
     """Whether the pipeline's functions apply: something is complete, or the run was to complete it."""
     return bool(catalogue.entries) or catalogue.to_the_end or chain.pipeline.partial_catalogue
 
 
-def _dropped(chain: Chain, results: Results, ends: Sequence[SampleEnd]) -> Iterator[Dropped]:
+def _dropped(results: Results, ends: Sequence[SampleEnd]) -> Iterator[Dropped]:
     units = {end.sample.id: end.sample for end in ends}
     samples = {each.id: each for end in ends for each in (*end.sample.lineage(), *(one for _, one, _ in end.below))}
     ended = {end.sample.id: end.state for end in ends}
@@ -78,7 +91,7 @@ def write_index_files(
         ShardError: the pipeline's function names a path that it may not write.
     """
     pipeline = session.chain.pipeline
-    if not pipeline.catalogue or not _is_called(session.chain, catalogue):
+    if not pipeline.catalogue or not is_called(session.chain, catalogue):
         return {}
     contents: Mapping[str, bytes | Dated] = resolve_name(pipeline.catalogue)(catalogue)
     files: dict[str, dict[str, Any]] = {}
@@ -101,7 +114,7 @@ def chosen_files(session: Session, catalogue: Catalogue, files: Mapping[str, Map
         ShardError: the pipeline's function names an unpublished file.
     """
     name = session.chain.pipeline.chosen
-    called = bool(name) and _is_called(session.chain, catalogue)
+    called = bool(name) and is_called(session.chain, catalogue)
     paths: Mapping[str, str] = resolve_name(name)(catalogue) if called else {}
     for path in paths.values():
         if path not in files:
