@@ -59,7 +59,7 @@ def behave(task: dict[str, Any], behaviour: dict[str, Any]) -> int:
     if code == 0 and (task["step"] == "publish" or task.get("foldPublish")):
         progress(task, "publish")
         finals = {name: {"total": 1, "done": 1, **counts} for name, counts in behaviour.get("final", {}).items()}
-        report(task, "publish", finals, {"samples": 1})
+        report(task, "publish", finals, {"samples": 1, "publication": "hash"})
     return code
 
 
