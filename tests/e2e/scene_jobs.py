@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from summaries import comparable
 
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.records import Record
@@ -138,16 +139,26 @@ def lasting_files(output: Path, recordings: bool = False) -> dict[str, str]:
     """Hash by path of every published file, results and intermediates, that two runs of one manifest have in common.
 
     Pages hold times, and Rerun's recordings hold random ids: recordings, and what ``manifest.jsonl`` says of them, are
-    left out unless they are asked for. Hashes are of the bytes on the disk, not those that the worker noted.
+    left out unless they are asked for. The summary is hashed without its times, all others as they lie on the disk.
     """
-    lasting = sorted(path for path, entry in published(output).items() if not entry.get("volatile"))
+    lasting = lasting_paths(published(output))
     if not recordings:
         lasting = [path for path in lasting if not path.endswith(".rrd")]
-    hashes = {path: hashlib.sha256((output / path).read_bytes()).hexdigest() for path in lasting}
+    hashes = {path: lasting_hash(path, (output / path).read_bytes()) for path in lasting}
     if not recordings:
         manifest = without_recordings((output / "manifest.jsonl").read_bytes())
         hashes["manifest.jsonl"] = hashlib.sha256(manifest).hexdigest()
     return hashes
+
+
+def lasting_paths(files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Of what ``published.json`` names: every file that does not hold times, and the summary."""
+    return sorted(path for path, entry in files.items() if not entry.get("volatile") or path == layout.SUMMARY)
+
+
+def lasting_hash(path: str, content: bytes) -> str:
+    """Hash of a file; of the summary without its times."""
+    return hashlib.sha256(comparable(path, content)).hexdigest()
 
 
 def without_recordings(manifest: bytes) -> bytes:

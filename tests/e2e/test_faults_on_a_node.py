@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from pod_faults import delete_pod, evict_pod, kill_the_operator, kill_worker, working_pods
 from portraits import write_portraits
+from summaries import untimed
 from trials import Trial, environment_of_pods
 
 from cluster import trial
@@ -271,6 +272,10 @@ def test_the_results_are_those_of_an_undisturbed_run(battered: Battered, portrai
     client = battered.storage.client()
     answer = client.get_object(Bucket=trial.SCENES, Key=f"{NAME}/{layout.PUBLISHED}")
     there = json.loads(answer["Body"].read())["files"]
-    assert {name: entry for name, entry in there.items() if name != "report.html"} == {
-        name: entry for name, entry in local.items() if name != "report.html"
+    timed = {"report.html", layout.SUMMARY}
+    assert there.keys() == local.keys()
+    assert {name: entry for name, entry in there.items() if name not in timed} == {
+        name: entry for name, entry in local.items() if name not in timed
     }
+    summary = client.get_object(Bucket=trial.SCENES, Key=f"{NAME}/{layout.SUMMARY}")["Body"].read()
+    assert untimed(summary) == untimed((portraits.parent / "out" / layout.SUMMARY).read_bytes())

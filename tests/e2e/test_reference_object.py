@@ -14,6 +14,7 @@ import yaml
 from label_masks import area_fill, parse_labels, truncating_fill
 from relight_jobs import json_lines
 from scene_jobs import assert_consistent, scenewright
+from summaries import comparable
 from tiny_flux import save_tiny_flux
 
 from scenewright_stages.contract import layout
@@ -76,8 +77,10 @@ def new_work(before: dict[tuple[str, str], str], output: Path) -> set[tuple[str,
 
 
 def tree(output: Path) -> dict[str, bytes]:
+    """Content by path of every visible file but the pages, which hold times; the summary without its times."""
     files = (path for path in output.rglob("*") if path.is_file() and layout.ROOT not in path.parts)
-    return {path.relative_to(output).as_posix(): path.read_bytes() for path in files if path.name != "report.html"}
+    names = (path.relative_to(output).as_posix() for path in files if path.name != "report.html")
+    return {name: comparable(name, (output / name).read_bytes()) for name in names}
 
 
 @pytest.fixture

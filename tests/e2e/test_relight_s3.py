@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from portraits import write_portraits
 from relight_jobs import MASKED, STAGES, write_job
-from scene_jobs import lasting_files, scenewright
+from scene_jobs import lasting_files, lasting_hash, lasting_paths, scenewright
 
 from scenewright_stages.contract import layout
 from scenewright_stages.store import open_store
@@ -34,8 +33,7 @@ def test_a_list_on_s3_gives_the_bytes_of_a_local_one_and_runs_once(tmp_path: Pat
     assert remote.code == 0, remote.stderr
     results = open_store(target)
     files = json.loads(results.get_bytes(layout.PUBLISHED))["files"]
-    lasting = {path for path, entry in files.items() if not entry.get("volatile")}
-    found = {path: hashlib.sha256(results.get_bytes(path)).hexdigest() for path in lasting}
+    found = {path: lasting_hash(path, results.get_bytes(path)) for path in lasting_paths(files)}
     assert found == lasting_files(tmp_path / "out")
     again = scenewright("run", manifest)
     assert (again.code, again.steps() & set(STAGES)) == (0, set())

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scene_jobs import SMALL, STAGES, lasting_files, scenewright, write_manifest, write_photograph
+from scene_jobs import (
+    SMALL,
+    STAGES,
+    lasting_files,
+    lasting_hash,
+    lasting_paths,
+    scenewright,
+    write_manifest,
+    write_photograph,
+)
 
 from scenewright_stages.contract import layout
 from scenewright_stages.store import Store, open_store
@@ -40,8 +48,7 @@ def upload(folder: Path, uri: str) -> str:
 def lasting_objects(store: Store) -> dict[str, str]:
     """What :func:`scene_jobs.lasting_files` says of a local output, of any."""
     files: dict[str, dict[str, Any]] = json.loads(store.get_bytes(layout.PUBLISHED))["files"]
-    lasting = [path for path, entry in files.items() if not entry.get("volatile")]
-    return {path: hashlib.sha256(store.get_bytes(path)).hexdigest() for path in sorted(lasting)}
+    return {path: lasting_hash(path, store.get_bytes(path)) for path in lasting_paths(files)}
 
 
 MEASURED = {"depth": {"backend": "provided", "provided": {"kind": "disparity"}}}

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from job_building import Create, Owned, container_of, literal_environment, pod_of, referenced_environment
 from plugins import with_plugins
+from summaries import comparable
 
 from scenewright.execution.jobs import PodSettings, job_manifest, volumes
 from scenewright.planning.plan import make_plan
@@ -100,6 +101,6 @@ def run_locally(folder: Path, document: dict[str, Any], **plugins: str) -> None:
 
 
 def published_files(output: Path) -> dict[str, bytes]:
-    """Every file that ``published.json`` names but the report, which has times in it."""
+    """Every file that ``published.json`` names but the report, which has times in it; the summary without its times."""
     names = json.loads((output / ".scenewright" / "published.json").read_text())["files"]
-    return {name: (output / name).read_bytes() for name in names if not name.endswith("report.html")}
+    return {name: comparable(name, (output / name).read_bytes()) for name in names if not name.endswith("report.html")}

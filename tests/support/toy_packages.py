@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from summaries import comparable
+
 from scenewright_stages.contract import layout
 from scenewright_stages.store import Store, open_store
 
@@ -55,9 +57,9 @@ def with_packages(site: Path) -> dict[str, str]:
 
 
 def tree(store: Store) -> dict[str, bytes]:
-    """Content by path of every visible file, those of publications inside it included."""
+    """Content by path of every visible file, those of publications inside it included; summaries without times."""
     keys = [each.key for each in store.list() if layout.ROOT not in each.key.split("/")]
-    return {key: store.get_bytes(key) for key in keys}
+    return {key: comparable(key, store.get_bytes(key)) for key in keys}
 
 
 @dataclass
