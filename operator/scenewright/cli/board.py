@@ -168,8 +168,9 @@ class Board:
             return
         row.ended += 1
         if row.ended >= event.shards:
+            is_only_attempt = event.shards == 1 and not row.seconds
             self._end(row, "done")
-            if event.shards == 1:
+            if is_only_attempt:
                 row.seconds = wall_seconds(event)
             if event.step in (INDEX_STEP, PUBLISH_STEP):
                 row.total = 0

@@ -200,9 +200,9 @@ def test_numbers_as_people_read_them() -> None:
     assert [duration_text(s) for s in (0.42, 12.3, 59.6, 102.4, 7500)] == [
         "0.4 s",
         "12 s",
-        "1 min 0 s",
+        "1 min 00 s",
         "1 min 42 s",
-        "2 h 5 min",
+        "2 h 05 min",
     ]
     assert [metres_text(m) for m in (0.0523, 0.85, 12.44, 130.2)] == ["0.052 m", "0.850 m", "12.4 m", "130 m"]
     assert [number_text(v, 1) for v in (None, math.nan, 33.42)] == ["–", "–", "33.4"]

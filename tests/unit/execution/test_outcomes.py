@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from scenewright.execution.outcomes import of_publication
+from scenewright.execution.events import Outcome
+from scenewright.execution.outcomes import given_up, of_publication
 from scenewright.execution.published import completed
 from scenewright.planning.plan import Plan, make_plan
-from scenewright_stages.contract.reports import Failure, Report, StageCounts
+from scenewright.planning.protocol import ends_text
+from scenewright_stages.contract.reports import Failure, Report, StageCounts, UnitCounts, cut
 
 NOBODY = "3 of 120 samples rejected: no-subject"
 
@@ -67,10 +69,25 @@ def test_samples_that_wait_for_a_choice_count_once_though_later_stages_wait_for_
     assert outcome.message.startswith("2 samples wait for a choice")
 
 
-def test_the_list_of_failures_leaves_out_what_a_rule_left_out_and_what_waits_for_a_choice(tmp_path: Path) -> None:
-    rows = ["sample,stage,reason,message", "a,segment,no-subject,nobody", "b,segment,ImageTruncated,cut"]
-    rows.append("c,albedo,AwaitingSelection,Which one?")
-    (tmp_path / "dropped.csv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "summary.json").write_text(json.dumps({"leftOut": {"no-subject": 1}, "warnings": [NOBODY]}))
-    report = completed(Report(step="publish"), tmp_path.as_uri())
-    assert [failure.sample for failure in report.failures] == ["b"] and report.warnings == [NOBODY]
+def test_the_summary_completes_the_report_and_no_warning_of_either_is_lost(tmp_path: Path) -> None:
+    cause = {"sample": "b", "stage": "segment", "reason": "ImageTruncated", "message": "cut " * 100}
+    (tmp_path / "summary.json").write_text(json.dumps({"failures": [cause], "warnings": [NOBODY, "long " * 100]}))
+    told = [NOBODY, cut("long " * 100, 200), "report.html could not be made"]
+    report = completed(Report(step="publish", warnings=told), tmp_path.as_uri())
+    assert [failure.message for failure in report.failures] == [cause["message"]]
+    assert report.warnings == [NOBODY, "long " * 100, "report.html could not be made"]
+
+
+def test_a_step_that_was_given_up_is_never_a_success() -> None:
+    right = Outcome(0, report=Report(step="publish", samples=1))
+    assert given_up(right, {}) == right
+    lost = given_up(right, {"albedo": "killed by SIGKILL"})
+    assert (lost.exit_code, lost.reason, lost.message) == (1, "StepLost", "albedo was given up: killed by SIGKILL")
+
+
+def test_numbers_of_an_end_are_of_one_level() -> None:
+    units = UnitCounts(total=12, done=8, failed=4)
+    stages = {"segment": StageCounts(total=3, done=2, failed=1), "degrade": StageCounts(total=12, done=8, skipped=4)}
+    outcome = of_publication(relight_plan(), Report(step="publish", samples=12, units=units, stages=stages))
+    assert (outcome.exit_code, outcome.message) == (1, "4 of 12 samples failed")
+    assert ends_text(units) == "8 samples done, 4 failed"
