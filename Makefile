@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
-.PHONY: run motorcycle reconstruct world test proofs test-node test-fast lint format bench crds images release cluster cluster-down soak setup setup-dev clean
+.PHONY: run motorcycle reconstruct world test proofs test-node test-fast lint format bench generate images release cluster cluster-down soak setup setup-dev clean
 
 run: setup  ## A photograph becomes a 3D scene: results/china/report.html
 	.venv/bin/scenewright run examples/scenejob-vistadream.yaml --output results/china
@@ -41,8 +41,11 @@ format: setup-dev
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-crds: setup
+generate: setup  ## All generated files: CRDs, frozen defaults, tables in docs/, Grafana dashboards
 	.venv/bin/scenewright crds
+	$(PYTHON) tools/parameter_tables.py
+	$(PYTHON) tools/backend_tables.py
+	$(PYTHON) tools/dashboards.py
 
 images:  ## Container images of the operator and the stages, with buildah or docker; needs nothing else
 	images/build

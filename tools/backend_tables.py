@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scenewright_stages.backends.runtime import registry
-from scenewright_stages.contract.backends import BackendFacts, Weights, licence_need
+from scenewright_stages.contract.backends import BackendFacts, DepthTraits, Licensed, Weights, licence_need
 
 BEGIN = "<!-- backends: begin (written by tools/backend_tables.py) -->"
 END = "<!-- backends: end -->"
@@ -21,15 +21,20 @@ _WEIGHTS_HEADER = (
     "| capability | backend | runs on | variant: weights | licence | accept by name | download | GPU memory | extra |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
+_DEPTH_HEADER = (
+    "| depth backend | variants | scale | evidence | tells sky from walls | predicts depth of new views |\n"
+    "|---|---|---|---|---|---|"
+)
 _OPTIONS_HEADER = "| capability | backend | options and their values |\n|---|---|---|"
 
 
 def tables(backends: Sequence[BackendFacts]) -> str:
-    """The table of weights, licences and sizes, and the table of options."""
+    """The tables of weights, licences and sizes, of what depth is good for, and of options."""
     groups = _groups(backends)
     rows = [row for facts, capabilities in groups for row in _weights_rows(facts, ", ".join(capabilities))]
     options = [_options_row(facts, ", ".join(capabilities)) for facts, capabilities in groups if facts.all_options]
-    return "\n".join([_WEIGHTS_HEADER, *rows, "", _OPTIONS_HEADER, *options])
+    depth = [row for facts in backends if facts.depth for row in _depth_rows(facts)]
+    return "\n".join([_WEIGHTS_HEADER, *rows, "", _DEPTH_HEADER, *depth, "", _OPTIONS_HEADER, *options])
 
 
 def refreshed(page: str, backends: Sequence[BackendFacts]) -> str:
@@ -59,11 +64,14 @@ def _weights_rows(facts: BackendFacts, capabilities: str) -> list[str]:
     start = f"| {capabilities} | `{facts.name}` | {runs_on} |"
     extra = f"`{facts.extra or 'stages'}`"
     if not facts.weights:
-        return [f"{start} none | – | – | – | – | {extra} |"]
+        found = facts.licensed()
+        licence, needed = (_licences(found), _needed(found)) if found else ("–", "–")
+        return [f"{start} none | {licence} | {needed} | – | – | {extra} |"]
     return [
-        f"{start} `{variant}`: {_ids(sets)} | {_licences(sets)} | {_needed(sets)} | {_download(sets)} | "
+        f"{start} `{variant}`: {_ids(sets)} | {_licences(licensed)} | {_needed(licensed)} | {_download(sets)} | "
         f"{_memory(facts, variant)} | {extra} |"
         for variant, sets in facts.weights.items()
+        for licensed in [facts.licensed(variant)]
     ]
 
 
@@ -73,13 +81,30 @@ def _ids(sets: Sequence[Weights]) -> str:
     )
 
 
-def _licences(sets: Sequence[Weights]) -> str:
+def _depth_rows(facts: BackendFacts) -> list[str]:
+    """One row for all variants with the same traits."""
+    by_traits: dict[DepthTraits | None, list[str]] = {}
+    for variant in facts.weights or ("",):
+        by_traits.setdefault(facts.depth_traits(variant), []).append(f"`{variant}`" if variant else "–")
+    return [
+        f"| `{facts.name}` | {', '.join(variants)} | {traits.scale} | {facts.evidence} | {_yes(traits.marks_sky)} | "
+        f"{_yes(traits.predicts_new_views)} |"
+        for traits, variants in by_traits.items()
+        if traits is not None
+    ]
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _licences(sets: Sequence[Licensed]) -> str:
     found = {f"[`{weights.licence}`]({weights.licence_url})" + (", gated" if weights.gated else "") for weights in sets}
     return "; ".join(sorted(found))
 
 
-def _needed(sets: Sequence[Weights]) -> str:
-    return "yes" if any(licence_need(weights).needed for weights in sets) else "no"
+def _needed(sets: Sequence[Licensed]) -> str:
+    return _yes(any(licence_need(weights).needed for weights in sets))
 
 
 def _download(sets: Sequence[Weights]) -> str:

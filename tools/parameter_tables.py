@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_json
 
+from scenewright_stages.contract.params import OneOf
 from scenewright_stages.pipelines import pipelines
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -89,8 +90,8 @@ def _row(prefix: str, name: str, field: FieldInfo) -> str:
 def _values(field: FieldInfo) -> str:
     """What a field accepts: its choices, or its type and range."""
     annotation, optional = _without_none(field.annotation)
-    if get_origin(annotation) is Literal:
-        return ", ".join('`""`' if choice == "" else f"`{choice}`" for choice in get_args(annotation))
+    if choices := _choices(annotation, field.metadata):
+        return ", ".join('`""`' if choice == "" else f"`{choice}`" for choice in choices)
     if get_origin(annotation) is list:
         return _list_values(field, get_args(annotation)[0])
     limits = [
@@ -98,6 +99,13 @@ def _values(field: FieldInfo) -> str:
     ]
     limits += [f"at most {rule.max_length} characters" for rule in field.metadata if hasattr(rule, "max_length")]
     return ", ".join([_KINDS[annotation], *limits, *(["or unset"] if optional else [])])
+
+
+def _choices(annotation: Any, metadata: Sequence[Any]) -> tuple[str, ...]:
+    """The values of a field that accepts only some; empty for others."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((each.values for each in metadata if isinstance(each, OneOf)), ())
 
 
 def _list_values(field: FieldInfo, item: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from scenewright_stages.contract.formats import PICTURE_ENDINGS, VIDEO_ENDINGS
 from scenewright_stages.contract.inputs import InputKind, InputView, Listed
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
 from scenewright_stages.contract.params import Params
@@ -46,14 +47,47 @@ def list_photographs(view: InputView) -> Iterable[Listed] | None:
     return found
 
 
-CAPTURES = InputKind(lister=list_captures)
+CAPTURES = InputKind(
+    described="a capture is a folder with images/ and sparse/0/, transforms.json or cameras.json", lister=list_captures
+)
 """Folders with photographs and their poses."""
-PHOTOGRAPHS = InputKind(lister=list_photographs)
+PHOTOGRAPHS = InputKind(
+    described="a capture is a folder of photographs "
+    f"({' '.join(PICTURE_ENDINGS)}) or a video ({' '.join(VIDEO_ENDINGS)})",
+    lone=VIDEO_ENDINGS,
+    lister=list_photographs,
+)
 """Folders with photographs, with or without poses."""
+NO_POSES = "the photographs come without poses: set poses.source to estimate"
+FRAMES = "frames"
+"""Output of the stage that estimates poses: the chosen frames of a video."""
 POSES = "poses"
 """Name of the stage that estimates poses."""
 BESIDE = "beside"
 """Name of the stage that reads the moment before or after a capture's own; also the attribute that names it."""
+
+
+def block_for(files: Sequence[str]) -> dict[str, Any]:
+    """Poses are estimated for files that bring none."""
+    names = {name.rpartition("/")[2] for name in files}
+    return {} if names & _DESCRIPTIONS else {"poses": {"source": "estimate"}}
+
+
+_DESCRIPTIONS = {
+    "images.bin", "images.txt", "transforms.json", "transforms_train.json", "cameras.json", "rgb_cameras.npz",
+}  # fmt: skip
+"""Names of files that bring poses."""
+
+
+class VideoParams(Params):
+    """How a video becomes photographs."""
+
+    frames: int = Field(
+        default=32,
+        ge=8,
+        le=500,
+        description="Frames of a video that serve as photographs at most: the sharpest, spread over the camera's path.",
+    )
 
 
 class PosesParams(Params):
@@ -73,6 +107,7 @@ class PosesParams(Params):
         le=8192,
         description="Longest side of the photographs when features are looked for, in pixels.",
     )
+    video: VideoParams = VideoParams()
 
 
 Exposure = Literal["asTaken", "matched"]
@@ -127,15 +162,16 @@ def poses_stage() -> StageSpec:
     return StageSpec(
         name=POSES,
         title="Estimate poses",
-        version=1,
+        version=2,
         implementation="scenewright_stages.scenes.poses:PosesStage",
         reads=(Read(INPUT),),
         outputs=(
             OutputContract("cameras", "{sample}/sparse/0/cameras.txt", "text"),
             OutputContract("images", "{sample}/sparse/0/images.txt", "text"),
             OutputContract("points3D", "{sample}/sparse/0/points3D.txt", "text"),
+            OutputContract(FRAMES, "{sample}/images/", "image", form="folder", optional=True),
         ),
-        parameters=("poses.features", "poses.max_resolution"),
+        parameters=("poses.features", "poses.max_resolution", "poses.video"),
         seconds_per_sample=120.0,
     )
 
@@ -150,7 +186,7 @@ def capture_stage(estimated: bool = False, beside: bool = False) -> StageSpec:
     return StageSpec(
         name=BESIDE if beside else "capture",
         title="Read the moment beside" if beside else "Read the capture",
-        version=1,
+        version=2,
         implementation="scenewright_stages.scenes.captures:CaptureStage",
         reads=(Read(INPUT), Read(POSES)) if estimated else (Read(INPUT),),
         outputs=(

@@ -1,20 +1,21 @@
 """Whether the loaders of others read a reference-object data set as it was meant: counts, boxes, masks, as JSON.
 
     python -m venv /tmp/loaders && /tmp/loaders/bin/pip install ultralytics pycocotools mlcroissant datasets
-    /tmp/loaders/bin/python tests/bench/reference_loaders.py examples/results/coffee
+    /tmp/loaders/bin/python tests/bench/reference_loaders.py examples/results/coffee [--train]
 
-An environment of its own, because ultralytics (AGPL) is never a dependency. The folder is copied elsewhere and read
-from another working directory, as users do.
+Environments of their own, because ultralytics (AGPL) is never a dependency, and RF-DETR (``rfdetr[train]``) and
+FiftyOne want other versions of the same packages. A loader that is not installed is reported as such. The folder is
+copied to a path with a space, an umlaut and an emoji, and read from another working directory. ``--train`` trains
+RF-DETR and ultralytics for one epoch on the CPU, from random weights.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import importlib.util
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,28 +27,130 @@ SPLITS = ("train", "val", "test")
 
 def main() -> None:
     """Reads the folder with every loader and prints what each of them found."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="a published data set")
-    given: Path = parser.parse_args().output.resolve()
+    parser.add_argument("--train", action="store_true", help="train for an epoch with those that train")
+    options = parser.parse_args()
+    given: Path = options.output.resolve()
     with tempfile.TemporaryDirectory() as scratch:
-        moved, elsewhere = Path(scratch) / "moved" / "set", Path(scratch) / "elsewhere"
+        moved, elsewhere = Path(scratch) / "moved by Jörg 🦊" / "set", Path(scratch) / "elsewhere"
         shutil.copytree(given, moved, ignore=shutil.ignore_patterns(".scenewright"))
         elsewhere.mkdir()
         os.chdir(elsewhere)
-        os.environ["YOLO_CONFIG_DIR"] = scratch
+        os.environ |= {
+            "YOLO_CONFIG_DIR": scratch,
+            "FIFTYONE_DATABASE_DIR": f"{scratch}/db",
+            "HF_HOME": f"{scratch}/hub",
+        }
+        os.environ |= {"HF_HUB_OFFLINE": "1", "FIFTYONE_DO_NOT_TRACK": "true", "WANDB_MODE": "disabled"}
         # Otherwise ultralytics downloads the font of its plots.
         (Path(scratch) / "Ultralytics").mkdir()
         (Path(scratch) / "Ultralytics" / "Arial.ttf").touch()
-        checks: dict[str, Callable[[Path], Any]] = {
-            "pycocotools": coco_check,
-            "mlcroissant": croissant_check,
-            "imagefolder": imagefolder_check,
+        checks: dict[str, tuple[str, Callable[[Path], Any]]] = {
+            "pycocotools": ("pycocotools", coco_check),
+            "mlcroissant": ("mlcroissant", croissant_check),
+            "datasets": ("datasets", datasets_check),
+            "fiftyone": ("fiftyone", fiftyone_check),
+            "rfdetr": ("rfdetr", rfdetr_train if options.train else rfdetr_check),
             # The last one: it changes Pillow for the whole process.
-            "ultralytics": ultralytics_check,
+            "ultralytics": ("ultralytics", ultralytics_train if options.train else ultralytics_check),
         }
-        with contextlib.redirect_stdout(sys.stderr):
-            found = {name: check(moved) for name, check in checks.items()}
-    print(json.dumps(found, indent=1))
+        # Loaders print: only the result goes to standard output.
+        result = os.dup(1)
+        os.dup2(2, 1)
+        found = {
+            name: check(moved) if importlib.util.find_spec(package) else "not installed"
+            for name, (package, check) in checks.items()
+        }
+        with os.fdopen(result, "w") as out:
+            print(json.dumps(found, indent=1), file=out)
+
+
+def fiftyone_check(root: Path) -> dict[str, Any]:
+    """Samples, instances and masks of the YOLO importer and of the COCO importer, by split."""
+    import fiftyone
+
+    found: dict[str, Any] = {}
+    for split in SPLITS:
+        if not (root / FOLDERS[0] / f"coco_{split}.json").is_file():
+            continue
+        coco = fiftyone.Dataset.from_dir(
+            dataset_type=fiftyone.types.COCODetectionDataset,
+            data_path=str(root / FOLDERS[0]),
+            labels_path=str(root / FOLDERS[0] / f"coco_{split}.json"),
+            label_types=["detections", "segmentations"],
+        )
+        yolo = fiftyone.Dataset.from_dir(
+            dataset_type=fiftyone.types.YOLOv5Dataset,
+            dataset_dir=str(root / FOLDERS[0]),
+            split=split,
+            label_type="polylines",
+        )
+        fields = [name for name in coco.get_field_schema() if name in ("detections", "segmentations")]
+        found[split] = {
+            "coco": len(coco),
+            **{name: coco.count(f"{name}.detections") for name in fields},
+            "masks": coco.count("segmentations.detections.mask"),
+            "yolo": len(yolo),
+            "polylines": yolo.count("ground_truth.polylines"),
+            "classes": yolo.default_classes,
+        }
+    return found
+
+
+def rfdetr_check(root: Path) -> dict[str, Any]:
+    """Images and boxes that RF-DETR's own data sets hold, by split."""
+    from rfdetr._namespace import _namespace_from_configs
+    from rfdetr.config import RFDETRNanoConfig, SegmentationTrainConfig
+    from rfdetr.datasets import build_dataset, detect_roboflow_format
+
+    found: dict[str, Any] = {}
+    for folder in FOLDERS:
+        home = root / folder
+        if not (home / "data.yaml").is_file():
+            continue
+        config = SegmentationTrainConfig(dataset_dir=str(home), dataset_file="roboflow", output_dir="out")
+        model = RFDETRNanoConfig(segmentation_head=True, num_classes=2, pretrain_weights=None)
+        namespace = _namespace_from_configs(model, config)
+        for split in SPLITS:
+            try:
+                dataset = build_dataset(split, namespace, 192)
+            except (OSError, ValueError) as problem:
+                found[f"{folder}/{split}"] = f"{type(problem).__name__}: {problem}"[:200]
+                continue
+            targets = [dataset[number][1] for number in range(len(dataset))]
+            found[f"{folder}/{split}"] = {
+                "layout": detect_roboflow_format(home),
+                "images": len(dataset),
+                "boxes": sum(len(each["boxes"]) for each in targets),
+                "masks": sum(int(each["masks"].any(-1).any(-1).sum()) for each in targets),
+            }
+    return found
+
+
+def rfdetr_train(root: Path) -> dict[str, Any]:
+    """One epoch of the smallest RF-DETR from random weights, on the CPU."""
+    from rfdetr import RFDETRNano
+
+    model = RFDETRNano(pretrain_weights=None, resolution=128, device="cpu")
+    model.train(
+        dataset_dir=str(root / FOLDERS[0]), epochs=1, batch_size=2, grad_accum_steps=1, num_workers=0,
+        output_dir="rfdetr", use_ema=False, tensorboard=False, wandb=False, accelerator="cpu",
+        multi_scale=False, expanded_scales=False,
+    )  # fmt: skip
+    return {"files": sorted(path.name for path in Path("rfdetr").rglob("*.*"))[:12]}
+
+
+def ultralytics_train(root: Path) -> dict[str, Any]:
+    """One epoch of the smallest segmenting YOLO from random weights, on the CPU."""
+    from ultralytics import YOLO
+
+    model = YOLO("yolo11n-seg.yaml")
+    done = model.train(
+        data=str(root / FOLDERS[0] / "dataset.yaml"), epochs=1, imgsz=128, batch=4, workers=0, device="cpu",
+        plots=False, project=str(Path.cwd() / "ultralytics"), verbose=False, amp=False,
+    )  # fmt: skip
+    return {"metrics": sorted(done.results_dict)}
 
 
 def ultralytics_check(root: Path) -> dict[str, Any]:
@@ -126,17 +229,28 @@ def croissant_check(root: Path) -> dict[str, Any]:
     }
 
 
-def imagefolder_check(root: Path) -> dict[str, Any]:
-    """Rows and columns as Hugging Face's imagefolder reads them."""
+def datasets_check(root: Path) -> dict[str, Any]:
+    """Rows by split as ``load_dataset`` reads the folder by its data card, and shards if there are any."""
     from datasets import load_dataset
 
-    rows = load_dataset(
-        "imagefolder",
-        data_dir=str(root),
-        data_files=["metadata.jsonl", "06_yolo_dataset/*/images/*.png"],
-        split="train",
-    )
-    return {"rows": len(rows), "columns": rows.column_names, "size": list(rows[0]["image"].size)}
+    found: dict[str, Any] = {}
+    given = {"folder": (str(root), {}), "parquet": (str(root / "parquet"), {})}
+    tars = root / "webdataset"
+    if tars.is_dir():
+        files = {split: str(tars / f"{split}-*.tar") for split in SPLITS if list(tars.glob(f"{split}-*.tar"))}
+        given["webdataset"] = ("webdataset", {"data_files": files})
+    for name, (path, options) in given.items():
+        if name != "folder" and not (root / name).is_dir():
+            continue
+        rows = load_dataset(path, **options)
+        first = next(iter(rows.values()))
+        picture = "image" if "image" in first.column_names else "png"
+        found[name] = {
+            "rows": {split: len(part) for split, part in rows.items()},
+            "columns": first.column_names,
+            "size": list(first[0][picture].size),
+        }
+    return found
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def test_the_operators_rights_are_the_checked_in_list(applied: ControlPlane, nam
         ("delete", "leases.coordination.k8s.io"),
     ],
 )
-def test_the_operator_cannot(applied: ControlPlane, verb: str, resource: str) -> None:
+def test_the_operator_is_not_permitted(applied: ControlPlane, verb: str, resource: str) -> None:
     assert not can(applied, verb, resource, SYSTEM)
     assert not can(applied, verb, resource, LAB)
 

@@ -102,7 +102,7 @@ def test_status_for_programs(lab: Lab) -> None:
         (["logs", "scenejob/nobody"], "not found in this namespace"),
     ],
 )
-def test_mistakes_are_told_in_one_line(lab: Lab, arguments: list[str], message: str) -> None:
+def test_mistakes_are_reported_in_one_line(lab: Lab, arguments: list[str], message: str) -> None:
     code, output, errors = lab.run(*arguments)
     assert code in (2, 10)
     assert message.replace("NAMESPACE", lab.namespace) in " ".join(errors.replace("│", " ").split())
@@ -110,7 +110,7 @@ def test_mistakes_are_told_in_one_line(lab: Lab, arguments: list[str], message: 
     assert not output
 
 
-def test_a_cluster_that_is_away_and_rights_that_are_missing_are_told(lab: Lab, tmp_path: Path) -> None:
+def test_an_unreachable_cluster_and_missing_rights_are_reported(lab: Lab, tmp_path: Path) -> None:
     away = yaml.safe_load(lab.cluster.kubeconfig.read_text())
     away["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(away))
@@ -135,7 +135,7 @@ def test_retry_writes_an_annotation_and_leaves_the_spec_alone(lab: Lab) -> None:
     assert found["metadata"]["generation"] == 1
 
 
-def test_watching_goes_on_to_the_end_and_its_exit_code_tells_it(lab: Lab) -> None:
+def test_watching_continues_to_the_end_and_gives_the_exit_code(lab: Lab) -> None:
     lab.create("courtyard")
     lab.write_status("courtyard", phase="Running", progress="1/2")
     process = lab.start("status", "scenejob/courtyard", "--watch", "-n", lab.namespace)
@@ -217,7 +217,7 @@ def test_keys_of_the_objects_secret_are_taken_only_when_asked_for(
     assert (code, output) == (0, "index/0 | 3 samples\n")
 
 
-def test_the_report_of_an_object_is_told_from_its_status(lab: Lab) -> None:
+def test_the_report_of_an_object_is_written_from_its_status(lab: Lab) -> None:
     lab.create("courtyard")
     lab.write_status("courtyard", phase="Complete", outputs={"report": "s3://scenes/out/report.html"})
     code, output, _ = lab.run("report", "scenejob/courtyard", "-o", "json")

@@ -205,7 +205,7 @@ def admits_pods(bench: Bench) -> bool:
     return True
 
 
-def test_a_shard_that_always_fails_is_given_up_and_the_chain_goes_on(bench: Bench) -> None:
+def test_a_shard_that_always_fails_is_given_up_and_the_chain_continues(bench: Bench) -> None:
     bench.operator().start().wait_ready()
     failing = {**op.behaviours(0.3, shards=SHARDS), f"shape.{SHARDS - 1}": Behaviour(0.2, exit_code=21)}
     bench.cluster.simulate(bench.namespace, failing)

@@ -34,7 +34,7 @@ def running(seconds_ago: float, milliseconds: int, ends: str = "True") -> dict[s
     return {"phase": "Running", "startTime": at(seconds_ago), "conditions": [end]}
 
 
-STARTED_WAITING = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+STARTED_WAITING = {"containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_an_edit_that_is_no_work_starts_nothing(bench: Bench) -> None:
     bench.check_each_job_once(names)
 
 
-def test_suspending_ends_the_jobs_and_resuming_goes_on(bench: Bench) -> None:
+def test_suspending_ends_the_jobs_and_resuming_continues(bench: Bench) -> None:
     bench.operator().start().wait_ready()
     bench.cluster.simulate(bench.namespace, op.behaviours(60.0))
     op.create(bench.cluster, bench.namespace, [op.chain_object("paused")])

@@ -28,14 +28,14 @@ def test_missing_tools_are_named_with_their_packages(bare: None, tmp_path: Path)
         preflight.require(tmp_path)
 
 
-def test_other_users_than_root_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bare: None) -> None:
+def test_other_users_than_root_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bare: None) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert "root" in {entry.what for entry in preflight.missing(tmp_path)}
     with pytest.raises(Unavailable, match="root can install them"):
         preflight.install()
 
 
-def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(preflight, "FREE_GIB", 0)
     assert not [entry for entry in preflight.missing(tmp_path) if "GiB" in entry.what]
     monkeypatch.setattr(preflight, "FREE_GIB", 10**6)

@@ -112,7 +112,7 @@ def test_a_pod_that_asks_for_too_many_cards_is_not_scheduled(whole_cluster: Whol
     api.delete(path)
 
 
-def test_prometheus_scrapes_what_it_is_told_to(whole_cluster: WholeCluster) -> None:
+def test_prometheus_scrapes_the_configured_targets(whole_cluster: WholeCluster) -> None:
     own = whole_cluster.prometheus.url.removeprefix("http://")
     whole_cluster.prometheus.scrape({own: {"service": "itself"}})
     query = f"{whole_cluster.prometheus.url}/api/v1/query?query=up"

@@ -121,7 +121,7 @@ def test_an_object_of_three_lines_has_results(lab: Lab, kind: str) -> None:
     assert b"<html" in files["report.html"][:1000]
 
 
-def test_the_command_line_tells_of_it(lab: Lab) -> None:
+def test_the_command_line_reports_it(lab: Lab) -> None:
     command = [sys.executable, "-m", "scenewright.cli.main", "status", "scenejob/china", "--namespace", NAMESPACE]
     environment = {**os.environ, "KUBECONFIG": str(lab.trials["scenejob"].target.kubeconfig)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

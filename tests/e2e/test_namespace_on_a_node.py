@@ -70,7 +70,7 @@ def test_a_namespace_goes_with_the_jobs_that_work_and_wait_in_it(leaving: Trial)
     leaving.target.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
 
 
-def test_in_the_namespace_made_anew_an_object_runs_to_its_end(
+def test_in_the_namespace_recreated_an_object_runs_to_its_end(
     leaving: Trial, cluster_with_operator: WholeCluster
 ) -> None:
     trial.begin(cluster_with_operator.target, cluster_with_operator.storage, NAMESPACE)

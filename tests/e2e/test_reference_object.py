@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from label_masks import area_fill, parse_labels, truncating_fill
 from relight_jobs import json_lines
 from scene_jobs import assert_consistent, scenewright
 from tiny_flux import save_tiny_flux
 
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.records import Record
-from scenewright_stages.reference.polygons import area_fill, parse_labels, truncating_fill
 
 pytestmark = pytest.mark.slow
 

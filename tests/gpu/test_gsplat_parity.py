@@ -184,7 +184,7 @@ def test_fitting_on_the_gpu_follows_the_cpu_and_keeps_frozen_rows(cpu: Renderer,
         assert torch.equal(tensor[:1_000], case.scene.tensors[name][:1_000]), name
 
 
-def test_a_fit_goes_on_with_the_momentum_of_the_one_before(gsplat: Renderer) -> None:
+def test_a_fit_continues_with_the_momentum_of_the_one_before(gsplat: Renderer) -> None:
     case = random_case(3_000, 96, 3.0)
     view = View(case.camera, torch.rand(96, 96, 3, generator=torch.Generator().manual_seed(3)))
     scene, settings = case.scene.to("cuda"), OptimisationSettings(iterations=20)

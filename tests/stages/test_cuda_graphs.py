@@ -21,7 +21,7 @@ def test_on_a_cpu_every_call_of_a_network_is_made() -> None:
     assert seen == [3] * 4
 
 
-def test_a_round_trip_on_a_cpu_goes_on_with_the_gradients_of_each_call() -> None:
+def test_a_round_trip_on_a_cpu_continues_with_the_gradients_of_each_call() -> None:
     leaf, taken = torch.ones(3, requires_grad=True), []
 
     def after() -> None:

@@ -62,7 +62,7 @@ def test_points_behind_a_camera_have_no_pixel() -> None:
     assert np.isnan(pixels[0]).all() and np.isfinite(pixels[1]).all() and depth[0] == -1
 
 
-def test_edges_are_jumps_and_a_steep_floor_is_none() -> None:
+def test_edges_are_jumps_and_a_steep_floor_is_no_edge() -> None:
     camera = Camera.from_field_of_view(64, 64, 60)
     rows = pixel_centres(64, 64)[..., 1] - 32
     floor = np.where(rows > 0.4, 1.2 * camera.focal[1] / np.maximum(rows, 1e-6), np.nan)

@@ -1,9 +1,9 @@
 // Reads what the page carries inside itself; nothing is ever fetched.
 
 /**
- * @returns {{camera: {worldFromCamera: number[], verticalDegrees: number, aspect: number, height: number},
+ * @returns {{camera: {worldFromCamera: number[], width: number, height: number, focal: number[], principalPoint: number[]},
  *   pivotDistance: number, path: number[][], pathSeconds: number, count: number}}
- *   Poses are row-major 4x4 matrices with OpenGL axes (x right, y up, z backward).
+ *   The camera is the opening view; lengths of its lens are in pixels of its picture. Poses are row-major 4x4 matrices with OpenGL axes (x right, y up, z backward).
  */
 export function readConfiguration(figure) {
   return JSON.parse(figure.querySelector("script[data-configuration]").textContent);

@@ -11,6 +11,8 @@ export function connectButtons(figure, view) {
     play.querySelector("[data-label]").textContent = event.detail ? "Pause path" : "Play camera path";
   });
   figure.querySelector("[data-action=reset]").addEventListener("click", () => view.resetView());
+  const inside = figure.querySelector("[data-action=inside]");
+  inside.addEventListener("click", () => toggleInside(inside, view));
   const fullscreen = figure.querySelector("[data-action=fullscreen]");
   fullscreen.hidden = !document.fullscreenEnabled;
   fullscreen.addEventListener("click", () => toggleFullscreen(figure));
@@ -27,6 +29,7 @@ export function connectKeyboard(figure, view) {
     "-": () => view.dolly(1 / DOLLY_STEP),
     r: () => view.resetView(),
     p: () => togglePath(view),
+    i: () => toggleInside(figure.querySelector("[data-action=inside]"), view),
   };
   figure.querySelector("[data-stage]").addEventListener("keydown", (event) => {
     const action = actions[event.key];
@@ -39,6 +42,11 @@ export function connectKeyboard(figure, view) {
 function togglePath(view) {
   if (view.isPlaying) view.stopPath();
   else if (view.path.isPlayable) view.playPath();
+}
+
+function toggleInside(button, view) {
+  view.stayInside(!view.staysInside);
+  button.setAttribute("aria-pressed", String(view.staysInside));
 }
 
 function toggleFullscreen(figure) {

@@ -14,7 +14,7 @@ function show(figure, state, message) {
 
 async function start(figure) {
   if (!hasWebGL2()) {
-    show(figure, "unsupported", "This browser has no WebGL 2, which the 3D view needs. The video below shows the scene.");
+    show(figure, "unsupported", "This browser has no WebGL 2, which the 3D view needs. The picture is where the path begins, and the video below shows the rest.");
     return;
   }
   try {

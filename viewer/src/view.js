@@ -2,6 +2,7 @@
 import { Color, PerspectiveCamera, Scene, Vector3, WebGLRenderer } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { SparkRenderer, SplatFileType, SplatMesh } from "@sparkjsdev/spark";
+import { Bounds } from "./bounds.js";
 import { CameraPath, poseFromRows } from "./path.js";
 
 const BACKGROUND = "#0d0f12";
@@ -15,6 +16,8 @@ export class SplatView {
     this.configuration = configuration;
     this.onReady = onReady;
     this.path = new CameraPath(configuration.path, configuration.pathSeconds);
+    this.bounds = new Bounds(this.path.poses, configuration);
+    this.staysInside = true;
     this.playStart = null;
     this.pendingFrame = 0;
     this.isReady = false;
@@ -69,6 +72,7 @@ export class SplatView {
     offset.applyAxisAngle(this.camera.up, right).applyAxisAngle(sideways, -up);
     this.camera.position.copy(this.controls.target).add(offset);
     this.controls.update();
+    this.#keepInside();
     this.invalidate();
   }
 
@@ -77,6 +81,14 @@ export class SplatView {
     this.stopPath();
     this.camera.position.sub(this.controls.target).multiplyScalar(factor).add(this.controls.target);
     this.controls.update();
+    this.#keepInside();
+    this.invalidate();
+  }
+
+  /** Whether the camera is kept near the path, where the scene looks as it was made. */
+  stayInside(inside) {
+    this.staysInside = inside;
+    this.#keepInside();
     this.invalidate();
   }
 
@@ -124,6 +136,11 @@ export class SplatView {
     });
   }
 
+  #keepInside() {
+    if (!this.staysInside || this.isPlaying || !this.bounds.apply(this.camera)) return;
+    this.#pivotInFront();
+  }
+
   #stopInertia() {
     // Without damping an update uses up what is left of the last drag.
     this.controls.enableDamping = false;
@@ -139,19 +156,27 @@ export class SplatView {
   #resize() {
     const { clientWidth: width, clientHeight: height } = this.container;
     if (width === 0 || height === 0) return;
-    const { aspect, verticalDegrees, height: trainedHeight } = this.configuration.camera;
-    const tangent = Math.tan((verticalDegrees * Math.PI) / 360);
-    // Whatever the shape of the canvas, all of the photograph's view fits in it.
-    const shown = tangent * Math.max(1, aspect / (width / height));
-    this.camera.fov = (Math.atan(shown) * 360) / Math.PI;
-    this.camera.aspect = width / height;
+    this.#snapToPixels();
+    // The page gives the view the shape of the camera's picture, so the canvas shows that picture and nothing beside it.
+    const { width: w, height: h, focal, principalPoint } = this.configuration.camera;
+    this.camera.fov = (Math.atan(h / 2 / focal[1]) * 360) / Math.PI;
+    this.camera.aspect = (w / focal[0]) / (h / focal[1]);
+    this.camera.setViewOffset(w, h, w / 2 - principalPoint[0], h / 2 - principalPoint[1], w, h);
     this.camera.updateProjectionMatrix();
     this.renderer.setSize(width, height);
-    const scale = ((height * this.renderer.getPixelRatio()) / trainedHeight) * (tangent / shown);
+    const scale = (height * this.renderer.getPixelRatio()) / h;
     // The optimiser made splats smaller to make up for the dilation of its own pixels: with less than that dilation,
     // enlarged scenes show the gaps between splats and dark outlines.
     this.spark.preBlurAmount = RENDERER_DILATION * Math.max(1, scale * scale);
     this.invalidate();
+  }
+
+  /** A canvas that begins between two pixels would be shown shifted, and blurred, by a fraction of one. */
+  #snapToPixels() {
+    this.container.style.translate = "none";
+    const { left, top } = this.container.getBoundingClientRect();
+    const offset = (place) => Math.round(place) - place;
+    this.container.style.translate = `${offset(left + window.scrollX)}px ${offset(top + window.scrollY)}px`;
   }
 
   #drawFrame() {
@@ -161,6 +186,7 @@ export class SplatView {
       this.invalidate();
     } else {
       this.controls.update();
+      this.#keepInside();
     }
     this.renderer.render(this.scene, this.camera);
     this.#announceReady();

@@ -18,6 +18,14 @@
 {{- printf "%s-%s" .Release.Namespace (include "scenewright.fullname" .) | trunc 100 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* Whether the cluster gives each Pod its user (OpenShift's security context constraints): then ours name none. */}}
+{{- define "scenewright.givesUsers" -}}
+{{- $known := .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- if or (eq (toString .Values.openshift) "true") (and (eq (toString .Values.openshift) "auto") $known) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{- define "scenewright.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

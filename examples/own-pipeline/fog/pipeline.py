@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from scenewright_stages.backends.depth.selection import depth_names
 from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.params import Params, Rule, ordered
+from scenewright_stages.contract.params import OneOf, Params, Rule, ordered
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
 from scenewright_stages.contract.samples import Child
 from scenewright_stages.photographs.params import PositiveRange
@@ -18,7 +19,9 @@ from scenewright_stages.photographs.params import PositiveRange
 class DepthParams(Params):
     """How far away everything is."""
 
-    backend: Literal["classic", "depth-anything", "moge"] = Field(default="classic", description="Who estimates it.")
+    backend: Annotated[str, OneOf(depth_names(from_files=False))] = Field(
+        default="classic", description="Who estimates it."
+    )
 
 
 class FogParams(Params):

@@ -9,11 +9,10 @@ import yaml
 from scenewright.api import patterns
 from scenewright.api.kinds import KINDS, MAXIMUM_NAME_LENGTH, spec_model
 from scenewright.api.names import GROUP, PLURALS, SHORT_NAMES, VERSION
+from scenewright.api.raw import Json
 from scenewright.api.schema import structural_schema
 from scenewright.api.status import Status
 from scenewright_stages.contract.pipeline import Kind
-
-Object = dict[str, Any]
 
 _HEADER = "# Generated from operator/scenewright/api by `scenewright crds`; do not edit.\n"
 _COLUMNS = (
@@ -34,7 +33,7 @@ _COLUMNS = (
 )
 
 
-def crd(kind: Kind, *, built_in: bool = False) -> Object:
+def crd(kind: Kind, *, built_in: bool = False) -> Json:
     """The CustomResourceDefinition of a kind, with blocks for all installed or only the built-in pipelines."""
     plural = PLURALS[kind]
     return {
@@ -52,12 +51,14 @@ def crd(kind: Kind, *, built_in: bool = False) -> Object:
 
 def crd_files(*, built_in: bool = True) -> dict[str, str]:
     """File name and YAML text of every CRD; deterministic."""
-    form: dict[str, Any] = {"Dumper": _Dumper, "sort_keys": False, "width": 120, "allow_unicode": True}
-    texts = {kind: yaml.dump(crd(kind, built_in=built_in), **form) for kind in KINDS}
+    texts: dict[Kind, str] = {
+        kind: yaml.dump(crd(kind, built_in=built_in), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+        for kind in KINDS
+    }
     return {f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + text for kind, text in texts.items()}
 
 
-def _names(kind: str, plural: str) -> Object:
+def _names(kind: str, plural: str) -> Json:
     return {
         "kind": kind,
         "listKind": f"{kind}List",
@@ -68,7 +69,7 @@ def _names(kind: str, plural: str) -> Object:
     }
 
 
-def _version(kind: Kind, built_in: bool) -> Object:
+def _version(kind: Kind, built_in: bool) -> Json:
     return {
         "name": VERSION,
         "served": True,
@@ -82,7 +83,7 @@ def _version(kind: Kind, built_in: bool) -> Object:
     }
 
 
-def _root(kind: Kind, built_in: bool) -> Object:
+def _root(kind: Kind, built_in: bool) -> Json:
     spec = structural_schema(spec_model(kind, built_in=built_in))
     return {
         "type": "object",
@@ -107,7 +108,7 @@ def _without_defaults(node: Any) -> Any:
     return {name: _without_defaults(child) for name, child in node.items() if name != "default"}
 
 
-def _metadata() -> Object:
+def _metadata() -> Json:
     """Names become labels and parts of Job names, so they must be short and have no dots."""
     name = {"type": "string", "maxLength": MAXIMUM_NAME_LENGTH, "pattern": patterns.OBJECT_NAME}
     return {"type": "object", "properties": {"name": name}}
@@ -116,5 +117,5 @@ def _metadata() -> Object:
 class _Dumper(yaml.SafeDumper):
     """Writes equal parts in full, without anchors."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True

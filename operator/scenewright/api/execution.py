@@ -102,6 +102,29 @@ def _whole_devices(name: str) -> Rule:
     )
 
 
+def _known_resources(name: str) -> Rule:
+    return Rule(
+        name,
+        f"!has(self.{name}) || self.{name}.all(name, name.matches('{patterns.RESOURCE}'))",
+        "every key must be cpu, memory, ephemeral-storage, hugepages-<size> or an extended resource such as "
+        "nvidia.com/gpu",
+        lambda block: all(re.match(patterns.RESOURCE, key) for key in getattr(block, name)),
+        ({name: {"two words": 1}}, {name: {"nvidia.com/ gpu": 1}}, {name: {"gpu": 1}}),
+    )
+
+
+def _some_memory(name: str) -> Rule:
+    amount = f"self.{name}['memory']"
+    return Rule(
+        name,
+        f"!has(self.{name}) || !('memory' in self.{name}) || (type({amount}) == int ? {amount} != 0 : "
+        f"!{amount}.matches('{patterns.NOTHING}'))",
+        "memory must not be 0: leave it out to get what the stage needs",
+        lambda block: not re.match(patterns.NOTHING, str(getattr(block, name).get("memory", 1))),
+        ({name: {"memory": 0}}, {name: {"memory": "0Gi"}}),
+    )
+
+
 class ResourceRequirements(Params):
     """Requests and limits of the stage's container, as in Kubernetes."""
 
@@ -112,7 +135,9 @@ class ResourceRequirements(Params):
         default_factory=dict, max_length=16, description="What the container cannot exceed; GPUs are given here."
     )
 
-    rules: ClassVar[tuple[Rule, ...]] = (_whole_devices("requests"), _whole_devices("limits"))
+    rules: ClassVar[tuple[Rule, ...]] = tuple(
+        rule(name) for name in ("requests", "limits") for rule in (_whole_devices, _known_resources, _some_memory)
+    )
 
 
 class StageOverride(Params):

@@ -20,6 +20,12 @@ IMAGE = (
 )
 """A container image: registry and port, repository in lower case, tag, digest."""
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+EXTENDED_RESOURCE = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+RESOURCE = (
+    r"^(cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i|"
+    r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)$"
+)
+NOTHING = r"^0+([.]0+)?[a-zA-Z]*$"
 OPTIONAL_LABEL_KEY = f"^$|{LABEL_KEY}"
 WHOLE_NUMBER = r"^[0-9]+$"
 INDICES = r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$"
@@ -37,6 +43,7 @@ MEANINGS = {
     QUANTITY: "a quantity such as 500m, 4 or 16Gi",
     PERCENTAGE: "a percentage such as 20%",
     IMAGE: "a container image such as registry.example/lab/scene:1.2, in small letters",
+    EXTENDED_RESOURCE: "an extended resource such as nvidia.com/gpu",
     OPTIONAL_LABEL_KEY: "a label key such as example.com/team",
     INDICES: "numbers and ranges such as 0-9,12",
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from scenewright.api import patterns
+from scenewright.api.affinity import affinity_problem
+from scenewright.api.raw import Json
 from scenewright_stages.contract.params import Params, Rule
 
 LabelValue = Annotated[str, Field(max_length=63, pattern=patterns.LABEL_VALUE)]
@@ -59,7 +61,7 @@ class Toleration(Params):
         description="Taint key; every key when empty.",
     )
     operator: Literal["Exists", "Equal"] = Field(default="Equal", description="How value is compared.")
-    value: str = Field(default="", max_length=63, description="Taint value.")
+    value: str = Field(default="", max_length=63, pattern=patterns.LABEL_VALUE, description="Taint value.")
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
         default="", description="Taint effect; every effect when empty."
     )
@@ -67,14 +69,43 @@ class Toleration(Params):
         default=None, ge=0, le=2**31 - 1, description="How long NoExecute is tolerated, in seconds."
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "value",
+            "self.operator != 'Exists' || self.value == ''",
+            "must be empty with operator Exists, which tolerates every value",
+            lambda block: block.operator != "Exists" or not block.value,
+            ({"key": "gpu", "operator": "Exists", "value": "yes"},),
+        ),
+        Rule(
+            "operator",
+            "self.key != '' || self.operator == 'Exists'",
+            "must be Exists without a key",
+            lambda block: bool(block.key) or block.operator == "Exists",
+            ({"value": "yes"}, {}),
+        ),
+        Rule(
+            "effect",
+            "!has(self.tolerationSeconds) || self.effect == 'NoExecute'",
+            "must be NoExecute with tolerationSeconds",
+            lambda block: block.toleration_seconds is None or block.effect == "NoExecute",
+            ({"key": "spot", "tolerationSeconds": 5},),
+        ),
+    )
+
 
 class ResourceClaim(Params):
     """A claim of dynamic resource allocation as in a Pod; the stage's container uses it."""
 
-    name: str = Field(max_length=63, description="Name of the claim inside the Pod.")
-    resource_claim_name: str = Field(default="", max_length=253, description="An existing ResourceClaim.")
+    name: str = Field(max_length=63, pattern=patterns.OBJECT_NAME, description="Name of the claim inside the Pod.")
+    resource_claim_name: str = Field(
+        default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="An existing ResourceClaim."
+    )
     resource_claim_template_name: str = Field(
-        default="", max_length=253, description="A ResourceClaimTemplate of which each Pod gets its own claim."
+        default="",
+        max_length=253,
+        pattern=patterns.OPTIONAL_RESOURCE_NAME,
+        description="A ResourceClaimTemplate of which each Pod gets its own claim.",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -91,7 +122,7 @@ class ResourceClaim(Params):
 class LocalObjectReference(Params):
     """An object of the same namespace."""
 
-    name: str = Field(max_length=253, description="Its name.")
+    name: str = Field(max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="Its name.")
 
 
 class Scheduling(Params):
@@ -116,7 +147,7 @@ class Scheduling(Params):
         default_factory=dict, max_length=32, description="Labels that a node must have."
     )
     tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints that are tolerated.")
-    affinity: dict[str, Any] = Field(default_factory=dict, description="Affinity as in a Pod.")
+    affinity: Json = Field(default_factory=dict, description="Affinity as in a Pod.")
     runtime_class_name: str = Field(
         default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="RuntimeClass, such as nvidia."
     )
@@ -124,7 +155,10 @@ class Scheduling(Params):
         default_factory=list, max_length=8, description="Resource claims (dynamic allocation) instead of gpuResource."
     )
     gpu_resource: str = Field(
-        default="nvidia.com/gpu", max_length=253, description="Extended resource that stands for one GPU."
+        default="nvidia.com/gpu",
+        max_length=317,
+        pattern=patterns.EXTENDED_RESOURCE,
+        description="Extended resource that stands for one GPU.",
     )
     image_pull_secrets: list[LocalObjectReference] = Field(
         default_factory=list, max_length=16, description="Secrets for private registries."
@@ -133,4 +167,22 @@ class Scheduling(Params):
         default_factory=dict, max_length=32, description="Further labels of Jobs and Pods, such as kueue.x-k8s.io/..."
     )
 
-    rules: ClassVar[tuple[Rule, ...]] = (_label_keys("node_selector", "nodeSelector"), _label_keys("labels", "labels"))
+    rules: ClassVar[tuple[Rule, ...]] = (
+        _label_keys("node_selector", "nodeSelector"),
+        _label_keys("labels", "labels"),
+        Rule(
+            "resourceClaims",
+            "!has(self.resourceClaims) || self.resourceClaims.all(one, self.resourceClaims.exists_one(other, "
+            "other.name == one.name))",
+            "every claim must have a name of its own",
+            lambda block: len({each.name for each in block.resource_claims}) == len(block.resource_claims),
+            ({"resourceClaims": [{"name": "gpu", "resourceClaimName": name} for name in ("a", "b")]},),
+        ),
+    )
+
+    @field_validator("affinity")
+    @classmethod
+    def _affinity_is_known(cls, value: Json) -> Json:
+        if problem := affinity_problem(value):
+            raise ValueError(problem)
+        return value

@@ -10,9 +10,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
+from scenewright.api.raw import Json
 from scenewright_stages.contract.params import Params, Rule
 
-Schema = dict[str, Any]
+Schema = Json
 
 _BLOCK = "block"
 

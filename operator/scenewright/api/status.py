@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
 
 Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Suspended", "Complete", "Failed"]
 ENDS: tuple[Phase, ...] = ("Complete", "Failed")
+ACTIVE: tuple[Phase, ...] = ("Indexing", "Running", "Publishing")
+"""Phases in which Pods of the object may run."""
 """Final phases: only new work leaves them."""
 
 
@@ -140,6 +142,17 @@ class InputStatus(Params):
     path: str = Field(default="", max_length=1024, description="The chosen file in the output; empty for all files.")
 
 
+class Writing(Params):
+    """Where the Jobs of a run write."""
+
+    place: str = Field(
+        default="", max_length=1400, description="The output, with namespace and name of the Secret if there is one."
+    )
+    hosts: list[Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=list, max_length=8, description="Folders in it that are reserved for other objects."
+    )
+
+
 class Publication(Params):
     """What other objects may refer to."""
 
@@ -213,6 +226,7 @@ class Status(Params):
     )
     outputs: Outputs = Outputs()
     publication: Publication = Publication()
+    writing: Writing = Writing()
     inputs: list[InputStatus] = Field(
         default_factory=list,
         max_length=8,
@@ -224,3 +238,15 @@ class Status(Params):
         max_length=10,
         description="Retry tokens seen so far, the current one last; a token seen before starts nothing.",
     )
+
+
+def read_status(raw: Mapping[str, object]) -> Status:
+    """The status of a raw object. Drops fields and values that this version of the operator does not know."""
+    try:
+        return Status.model_validate(raw)
+    except ValidationError as error:
+        unknown = {str(each["loc"][0]) for each in error.errors(include_url=False) if each["loc"]}
+    try:
+        return Status.model_validate({name: value for name, value in raw.items() if name not in unknown})
+    except ValidationError:
+        return Status()

@@ -86,11 +86,11 @@ def _meant(documents: Sequence[Document], option: str, text: str, knows: Callabl
         spelt = " or ".join(f"{option} {name}:{text}" for name in names)
         raise SpecError([Problem(option, text, f"fits {' and '.join(names)}: write {spelt}")])
     known = "; ".join(f"{_name(each)} has {', '.join(_stages(each))}" for each in documents)
-    what = f"no object has this stage: {known}" if option != "--set" else _why_none(documents, text)
+    what = f"no object has this stage: {known}" if option != "--set" else _reason_without_record(documents, text)
     raise SpecError([Problem(option, text, what)])
 
 
-def _why_none(documents: Sequence[Document], text: str) -> str:
+def _reason_without_record(documents: Sequence[Document], text: str) -> str:
     reasons = []
     for each in documents:
         try:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 from scenewright.api.kinds import spec_model
 from scenewright.api.names import API_VERSION
+from scenewright.api.raw import Json
 from scenewright.cli.addressing import assignments_of, stages_of
 from scenewright.cli.executions import execution_uri
+from scenewright.execution.devices import available_cpus, available_gpus
 from scenewright.planning.documents import (
     absolute_uri,
     kind_of,
@@ -28,6 +30,9 @@ from scenewright.planning.plan import Plan, make_plan, outputs_conflict
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright_stages.backends.runtime.cache.weights import default_cache_dir, weights_status
 from scenewright_stages.contract.backends import Weights
+from scenewright_stages.contract.formats import PICTURE_ENDINGS, UNREAD_PICTURES
+from scenewright_stages.contract.keys import leaves
+from scenewright_stages.contract.params import merged
 from scenewright_stages.pipelines import pipelines
 
 
@@ -41,7 +46,8 @@ class Changes:
         start_from: name of a stage; ``NAME:`` as for assignments.
         input_uri, output_uri: relative paths are relative to the current folder.
         execution: folder in the output: ``new``, ``last`` or a name; empty for the output itself.
-        pipeline: for photographs instead of manifests; empty for `PHOTOGRAPH_PIPELINE`.
+        pipeline: for files and folders instead of manifests; empty for `PHOTOGRAPH_PIPELINE`, or for a video the one
+            that takes it.
         live_viewer: address of a Rerun viewer that shows the scene while it grows.
     """
 
@@ -88,9 +94,9 @@ def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True
     return in_order(plans, complete=complete)
 
 
-def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[dict[str, Any]], list[Problem]]:
+def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[Json], list[Problem]]:
     """The documents of all files, and the problems of unreadable files; of several files each problem names its own."""
-    raw: list[tuple[dict[str, Any], Path]] = []
+    raw: list[tuple[Json, Path]] = []
     problems: list[Problem] = []
     for file in files:
         try:
@@ -103,7 +109,7 @@ def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[dict[str, A
     return changed_documents(raw, changes), []
 
 
-def changed_documents(raw: Sequence[tuple[dict[str, Any], Path]], changes: Changes) -> list[dict[str, Any]]:
+def changed_documents(raw: Sequence[tuple[Json, Path]], changes: Changes) -> list[Json]:
     """The documents with the changes applied, each those that are about it, and all paths made absolute.
 
     Args:
@@ -170,47 +176,85 @@ def reference_to(plan: Plan) -> ObjectReference:
     return ObjectReference(plan.kind, plan.name)
 
 
-def raw_documents(file: Path, pipeline: str = "") -> list[tuple[dict[str, Any], Path]]:
+def raw_documents(file: Path, pipeline: str = "") -> list[tuple[Json, Path]]:
     """The raw documents in a file, each with the folder that its paths are relative to."""
     folder = Path.cwd() if str(file) == "-" else file.absolute().parent
-    documents = [photograph_document(file, pipeline)] if is_photograph(file) else _manifest(file, pipeline)
+    bare = is_input(file, pipeline)
+    documents = [input_document(file, pipeline)] if bare else _manifest(file, pipeline)
     return [(document, folder) for document in documents]
 
 
-def load_documents(file: Path, changes: Changes) -> list[dict[str, Any]]:
+def load_documents(file: Path, changes: Changes) -> list[Json]:
     """The raw documents in a file, with changes applied and all paths made absolute."""
     return changed_documents(raw_documents(file, changes.pipeline), changes)
 
 
-def is_photograph(file: Path) -> bool:
-    """Whether a file, by its name, is an input for a pipeline and not a manifest."""
+def is_input(file: Path, pipeline: str = "") -> bool:
+    """Whether a file, by its name, or a folder is an input for a pipeline and not a manifest.
+
+    A folder is one only with a pipeline: without, somebody may have meant a manifest in it.
+    """
+    if file.is_dir():
+        return bool(pipeline)
     return file.suffix.lower() not in _MANIFEST_SUFFIXES and bool(_pipelines_taking(file))
 
 
+def is_photograph(file: Path) -> bool:
+    """Whether a file, by its name, is a single picture that a pipeline takes as a sample."""
+    suffixes = {suffix for found in pipelines().values() for suffix in found.input.suffixes}
+    return not file.is_dir() and file.suffix.lower() in suffixes.difference(_MANIFEST_SUFFIXES)
+
+
 def _pipelines_taking(file: Path) -> dict[str, str]:
-    """The pipelines that accept such a file as a sample, with their kinds."""
+    """The pipelines that accept such a file or folder as an input, with their kinds."""
+    found = {name: each for name, each in pipelines().items() if each.input.suffixes or each.input.lister}
+    if file.is_dir():
+        return {name: each.kind for name, each in found.items()}
     suffix = file.suffix.lower()
-    return {name: found.kind for name, found in pipelines().items() if suffix in found.input.suffixes}
+    return {name: each.kind for name, each in found.items() if suffix in (*each.input.suffixes, *each.input.lone)}
 
 
-def photograph_document(file: Path, pipeline: str = "") -> dict[str, Any]:
-    """The manifest for a single photograph: a pipeline with its defaults, and an output in ``results``.
+def input_document(file: Path, pipeline: str = "") -> Json:
+    """The manifest for a file or folder: what its pipeline chooses for it here, and an output in ``results``.
 
     Raises:
-        SpecError: there is no such pipeline, or it does not accept such files.
+        SpecError: there is no such pipeline, or it does not accept such an input.
     """
-    name = pipeline or PHOTOGRAPH_PIPELINE
     taking = _pipelines_taking(file)
+    name = pipeline or (PHOTOGRAPH_PIPELINE if PHOTOGRAPH_PIPELINE in taking else min(taking, default=""))
     if name not in taking:
-        takes = f"takes no {file.suffix} file; these do: {', '.join(sorted(taking))}"
-        raise SpecError([Problem("--pipeline", name, takes)])
-    title = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-")[:40].strip("-") or "photograph"
+        what = "folder" if file.is_dir() else f"{file.suffix} file"
+        raise SpecError([Problem("--pipeline", name, f"takes no {what}; these do: {', '.join(sorted(taking))}")])
+    title = re.sub(r"[^a-z0-9]+", "-", file.absolute().stem.lower()).strip("-")[:40].strip("-") or "photograph"
     output = Path.cwd() / "results" / title
-    spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: {}}
+    block = input_block(file, name)
+    spec = {"input": {"uri": str(file.absolute())}, "output": {"uri": str(output)}, name: block}
     return {"apiVersion": API_VERSION, "kind": taking[name], "metadata": {"name": title}, "spec": spec}
 
 
-def _manifest(file: Path, pipeline: str) -> list[dict[str, Any]]:
+def input_block(file: Path, pipeline: str) -> Json:
+    """What a pipeline chooses for a file or folder and for this machine; empty for its defaults."""
+    found = pipelines()[pipeline]
+    names = [path.as_posix() for path in file.rglob("*")] if file.is_dir() else [file.name]
+    by_machine = found.photograph_block(available_cpus(), len(available_gpus(os.environ)))
+    return merged(by_machine, found.block_for(names))
+
+
+def input_choices(file: Path, changes: Changes) -> str:
+    """A line on what was chosen for an input without a manifest, as the options that would change it; else empty."""
+    if not is_input(file, changes.pipeline):
+        return ""
+    given = {assignment.partition("=")[0] for assignment in changes.assignments}
+    (name,) = set(input_document(file, changes.pipeline)["spec"]) - {"input", "output"}
+    options = [f"--set {path}={value}" for path, value in leaves(input_block(file, name)).items() if path not in given]
+    cpus = available_cpus()
+    machine = "a GPU" if available_gpus(os.environ) else f"{cpus} CPU{'s' if cpus > 1 else ''}"
+    return f"{file.name}: chosen for {machine}: {' '.join(options)}" if options else ""
+
+
+def _manifest(file: Path, pipeline: str) -> list[Json]:
+    if file.name.lower().endswith(UNREAD_PICTURES):
+        raise SpecError([Problem("FILE", str(file), _no_manifest(file))])
     if pipeline:
         raise SpecError([Problem("--pipeline", pipeline, f"{file.name} is a manifest, which names its own")])
     return parse_documents(_read(file))
@@ -229,23 +273,29 @@ def _read(file: Path) -> str:
     except FileNotFoundError:
         raise SpecError([Problem("FILE", str(file), "no such file")]) from None
     except IsADirectoryError:
-        raise SpecError([Problem("FILE", str(file), "is a folder; name the manifest in it")]) from None
+        remedy = "is a folder; name the manifest in it, or add --pipeline NAME to run on its files"
+        raise SpecError([Problem("FILE", str(file), remedy)]) from None
     except UnicodeDecodeError:
-        raise SpecError([Problem("FILE", str(file), "is not text; a manifest is YAML or JSON in UTF-8")]) from None
+        raise SpecError([Problem("FILE", str(file), _no_manifest(file))]) from None
     except OSError as error:
         raise SpecError([Problem("FILE", str(file), f"cannot be read: {error.strerror}")]) from None
 
 
-def _assigned(document: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def _no_manifest(file: Path) -> str:
+    """Why a file that is not text cannot be run."""
+    if file.name.lower().endswith(UNREAD_PICTURES):
+        return f"pictures of this format are not read: convert it to one of {' '.join(PICTURE_ENDINGS)}"
+    return "is not text; a manifest is YAML or JSON in UTF-8, and pictures and videos are known by their endings"
+
+
+def _assigned(document: Json, assignments: Sequence[str]) -> Json:
     if not assignments:
         return document
     kind = kind_of(document)
     return apply_overrides(document, assignments, spec_model(kind), sorted(pipelines(kind)))
 
 
-def _changed(
-    document: dict[str, Any], changes: Changes, only: Sequence[str], start_from: Sequence[str]
-) -> dict[str, Any]:
+def _changed(document: Json, changes: Changes, only: Sequence[str], start_from: Sequence[str]) -> Json:
     """Applies the options, which override the manifest and ``--set``."""
     here = Path.cwd()
     if changes.input_uri:
@@ -259,14 +309,14 @@ def _changed(
     if changes.live_viewer:
         document = _shown_live(document, changes.live_viewer)
     if only or start_from:
-        stages: dict[str, Any] = {"only": list(only)} if only else {}
+        stages: Json = {"only": list(only)} if only else {}
         if start_from:
             stages["startFrom"] = ",".join(start_from)
         document = with_value(document, ["spec", "execution", "stages"], stages)
     return document
 
 
-def _shown_live(document: dict[str, Any], address: str) -> dict[str, Any]:
+def _shown_live(document: Json, address: str) -> Json:
     """The document with the address of a live viewer.
 
     Raises:
@@ -278,13 +328,13 @@ def _shown_live(document: dict[str, Any], address: str) -> dict[str, Any]:
         if isinstance(spec, dict) and name in spec:
             if name not in showing:
                 raise SpecError([Problem("--rerun", name, f"shows nothing while it runs; {', '.join(showing)} does")])
-            changed: dict[str, Any] = with_value(document, ["spec", name, "liveViewer"], address)
+            changed: Json = with_value(document, ["spec", name, "liveViewer"], address)
             return changed
     # Validation reports the missing pipeline.
     return document
 
 
-def _named(document: dict[str, Any], problem: Problem) -> Problem:
+def _named(document: Json, problem: Problem) -> Problem:
     name = value_at(document, "metadata", "name")
     return Problem(f"{'?' if name is None else name}: {problem.field}", problem.value, problem.remedy)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from scenewright.api.raw import Json
 from scenewright.cli.texts import duration, place
 from scenewright.execution.events import Outcome
 from scenewright.execution.published import local_path, read_json
@@ -51,7 +51,7 @@ def highlights(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     return found
 
 
-def outcome_json(plan: Plan, run: str, outcome: Outcome) -> dict[str, Any]:
+def outcome_json(plan: Plan, run: str, outcome: Outcome) -> Json:
     """The run as JSON for programs."""
     report = outcome.report
     return {
@@ -123,7 +123,7 @@ def time_line(plan: Plan, outcome: Outcome) -> str:
     return f"time: {duration(total.wall_seconds)}{processing}: {', '.join(stages)}" if stages else ""
 
 
-def times_json(report: Report) -> dict[str, Any]:
+def times_json(report: Report) -> Json:
     """The times as ``summary.json`` has them."""
     total = total_time(report)
     return {

@@ -7,8 +7,9 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
+from scenewright.api.raw import Json
 from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.execution.published import local_path
 from scenewright.planning.problems import Problem, SpecError
@@ -78,7 +79,7 @@ def print_problems(problems: Iterable[Problem]) -> None:
         sys.stderr.write(f"error: {problem}\n")
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(document: Json) -> None:
     """Prints a command's JSON document on stdout."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 

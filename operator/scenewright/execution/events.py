@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.planning.problems import Problem
 from scenewright_stages.contract.reports import Report, StageCounts
 
@@ -49,7 +49,7 @@ class Progress:
     numbers: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Progress:
+    def from_json(cls, data: Json) -> Progress:
         samples, current = data.get("samples") or {}, data.get("current") or {}
         return cls(
             step=data["step"],

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright_stages.contract.reports import Report
 
 _PREFIX = "scenewright-run-"
@@ -33,10 +33,10 @@ class ShardFolder:
         """The processes' stdout and stderr; the worker also stores it with the results."""
         return self.path / "log"
 
-    def progress(self) -> dict[str, Any] | None:
+    def progress(self) -> Json | None:
         """The latest progress of the running process; None before the first."""
         try:
-            content: dict[str, Any] = json.loads(self.progress_file.read_text(encoding="utf-8"))
+            content: Json = json.loads(self.progress_file.read_text(encoding="utf-8"))
             return content
         except (OSError, ValueError):
             return None
@@ -52,20 +52,20 @@ class ShardFolder:
     def report(self, step: str) -> Report | None:
         """The report of a step; None if it left none."""
         try:
-            content: dict[str, Any] = json.loads((self.path / f"{step}.report.json").read_bytes())
+            content: Json = json.loads((self.path / f"{step}.report.json").read_bytes())
         except FileNotFoundError:
             return None
         # Reports omit empty fields, and a process that could not read its task does not know its run.
         return Report.model_validate({"step": step, "run": "", **content})
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> Json:
         """The plan that an index step with ``planOnly`` wrote."""
-        content: dict[str, Any] = json.loads((self.path / "plan.json").read_text(encoding="utf-8"))
+        content: Json = json.loads((self.path / "plan.json").read_text(encoding="utf-8"))
         return content
 
-    def questions(self) -> list[dict[str, Any]]:
+    def questions(self) -> list[Json]:
         """The open questions that a pick step listed."""
-        content: list[dict[str, Any]] = json.loads((self.path / "questions.json").read_text(encoding="utf-8"))
+        content: list[Json] = json.loads((self.path / "questions.json").read_text(encoding="utf-8"))
         return content
 
     def clear(self) -> None:

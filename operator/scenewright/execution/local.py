@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.execution import outcomes
 from scenewright.execution.devices import available_cpus, available_gpus, gpu_slots, thread_environment
 from scenewright.execution.events import Event, Interrupted, Outcome, PassStarted, StepUpToDate
@@ -61,7 +61,7 @@ class LocalRun:
                 outcome = ended.outcome
         return replace(outcome, seconds=time.monotonic() - started, step_seconds=dict(runner.step_seconds))
 
-    def plan_only(self) -> tuple[Outcome, dict[str, Any]]:
+    def plan_only(self) -> tuple[Outcome, Json]:
         """Runs only the index, without writing to the output, and returns what a run would do."""
         with self._prepared() as (folder, runner):
             try:
@@ -71,7 +71,7 @@ class LocalRun:
             index = folder.shard(INDEX_STEP)
             return Outcome(0, report=index.report(INDEX_STEP)), index.plan()
 
-    def pick(self, picks: Sequence[TaskPick]) -> tuple[Outcome, list[dict[str, Any]]]:
+    def pick(self, picks: Sequence[TaskPick]) -> tuple[Outcome, list[Json]]:
         """Writes a person's choices, and returns the questions that are still open."""
         with self._prepared() as (folder, runner):
             try:

@@ -61,7 +61,11 @@ def explanation(code: int) -> str:
             return f"killed by {signal.Signals(number).name}"
         except ValueError:
             return f"killed by signal {number}"
-    names = {ExitCode.SHARD_LOST: "the shard cannot continue", ExitCode.SAMPLE_TIMEOUT: "a sample took too long"}
+    names = {
+        ExitCode.SHARD_LOST: "the shard cannot continue",
+        ExitCode.SAMPLE_TIMEOUT: "a sample took too long",
+        ExitCode.STORAGE_FAULT: "the storage failed",
+    }
     return names.get(ExitCode(code), f"exit code {code}") if code in list(ExitCode) else f"exit code {code}"
 
 
@@ -74,7 +78,7 @@ def of_publication(plan: Plan, report: Report) -> Outcome:
     if end.reason == AWAITING:
         waits = f"{end.message} for a choice: `scenewright pick` shows and answers them"
         return Outcome(COMMAND_AWAITING, AWAITING, waits, report=report)
-    if _nothing_was_readable(plan, report):
+    if _no_sample_readable(plan, report):
         first = report.failures[0]
         message = f"no sample could be read; {first.sample}: {first.message or first.reason}"
         problem = Problem("spec.input.uri", plan.input_uri, message)
@@ -147,7 +151,7 @@ def weights_missing(plan: Plan, stages: Collection[str], cache_dir: Path) -> Out
     return Outcome(COMMAND_REFUSED, "WeightsMissing", str(problems[0]), problems) if problems else None
 
 
-def _nothing_was_readable(plan: Plan, report: Report) -> bool:
+def _no_sample_readable(plan: Plan, report: Report) -> bool:
     """Whether the index rejected every sample, or the first stage failed it for a reason in the input."""
     first = report.stages.get(plan.chain[0].name, StageCounts())
     if not report.failures or first.done or first.skipped or first.not_selected:

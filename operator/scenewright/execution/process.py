@@ -16,7 +16,7 @@ from typing import Self
 from scenewright.execution.folders import ShardFolder
 from scenewright.planning.tasks import task_text
 from scenewright_stages.contract.forks import FORK_SERVER_MODULE, SOCKET_ENVIRONMENT, UNEXPECTED, Request
-from scenewright_stages.contract.task import ENVIRONMENT, SHARD_ENVIRONMENT, Task
+from scenewright_stages.contract.task import SHARD_ENVIRONMENT, Task, task_environment
 
 WORKER_MODULE = "scenewright_stages.worker"
 """Module that a Pod runs."""
@@ -39,13 +39,13 @@ class WorkerServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
 
-    def start_worker(self, environment: Mapping[str, str], log: int, life_line: int, status: int) -> None:
+    def start_worker(self, environment: Mapping[str, str], log: int, liveness_pipe: int, status: int) -> None:
         """Requests a worker. Its process number and exit code arrive through the `status` pipe.
 
         Raises:
             OSError: the server cannot be started.
         """
-        request = Request(WORKER_MAIN, environment, log, life_line, status)
+        request = Request(WORKER_MAIN, environment, log, liveness_pipe, status)
         if self._connection is not None:
             with contextlib.suppress(OSError):
                 request.send(self._connection)
@@ -186,7 +186,7 @@ def _environment(task: Task, shard: int, folder: ShardFolder, environment: Mappi
     return {
         **environment,
         "PYTHONUNBUFFERED": "1",
-        ENVIRONMENT: task_text(task),
+        **task_environment(task_text(task)),
         SHARD_ENVIRONMENT: str(shard),
         "SCENEWRIGHT_REPORT_DIR": str(folder.path),
         "SCENEWRIGHT_PROGRESS_FILE": str(folder.progress_file),

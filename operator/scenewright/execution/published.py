@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
+from scenewright.api.raw import Json
 from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
@@ -75,7 +75,7 @@ def local_path(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix("file://"))) if uri.startswith("file://") else None
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Json:
     """The object in a JSON file; empty if missing or unreadable."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

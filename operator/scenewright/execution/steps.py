@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, MutableMapping, Sequence
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.execution.events import Event, Indexed, Progress, StepFinished, StepStarted, StepUpToDate
 from scenewright.execution.folders import ShardFolder
 from scenewright_stages.contract.reports import StageCounts
@@ -40,7 +40,7 @@ class StepClock:
         self._shard, self._shards = shard
         self._start(attempt)
 
-    def advance(self, progress: dict[str, Any] | None) -> None:
+    def advance(self, progress: Json | None) -> None:
         """Takes the process's latest progress; None if there is none yet."""
         if progress is None or progress["step"] not in self._steps[self._position :]:
             return

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from typing import Any
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
 from kubernetes.aio.config import ConfigException
 from pydantic_core import from_json
 
+from scenewright.api.raw import Json, RawJson
 from scenewright.kube.connection import Connection
 from scenewright.kube.resources import Resource
 
-Json = dict[str, Any]
 Observe = Callable[[str, str, int], None]
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -35,6 +34,10 @@ PAGE = 100
 _PAGE_PAUSES = (0.2, 0.5, 1.0)
 _LOST = (aiohttp.ClientError, asyncio.TimeoutError, OSError, ConfigException)
 """Errors without a response; ConfigException means that the credentials cannot be read at the moment."""
+
+
+_DENIED = ("denied the request", "denied request", "is forbidden: ")
+"""Words of the API server itself, around the message of a webhook, a ValidatingAdmissionPolicy or a built-in plugin."""
 
 
 class ApiError(Exception):
@@ -55,17 +58,28 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     @property
+    def malformed(self) -> bool:
+        """Whether the object itself is wrong, so that the server will never accept it.
+
+        Policies and webhooks may answer with any status, 400 and 422 included, but say that they denied the request.
+        What they ask for may change, or the lab may allow it later.
+        """
+        return self.status in (400, 422) and not any(words in self.message for words in _DENIED)
+
+    @property
     def passing(self) -> bool:
         """Whether the cause is temporary, such as overload, an outage or a restart."""
         return self.status in (0, 408, 429) or self.status >= 500
 
 
+REFUSED = (403, 404)
+"""Responses to a list if the rights, the CRD or the namespace are missing, until somebody changes that."""
 GONE = (404, 409)
 """Responses to a write with a uid as precondition if the object is gone, or replaced by another of the same name."""
 
 
 @contextlib.contextmanager
-def but_for(*statuses: int) -> Iterator[None]:
+def ignore_statuses(*statuses: int) -> Iterator[None]:
     """Suppresses an ApiError with one of these statuses."""
     try:
         yield
@@ -114,13 +128,13 @@ class Client:
                 await asyncio.sleep(error.retry_after or pause)
         return await self._request("list", resource, resource.path(namespace), query)
 
-    async def create(self, resource: Resource, namespace: str, body: Mapping[str, Any]) -> Json:
+    async def create(self, resource: Resource, namespace: str, body: RawJson) -> Json:
         """Creates an object; unknown fields are refused."""
         return await self._request(
             "create", resource, resource.path(namespace), {"fieldValidation": "Strict"}, dict(body)
         )
 
-    async def update(self, resource: Resource, namespace: str, name: str, body: Mapping[str, Any]) -> Json:
+    async def update(self, resource: Resource, namespace: str, name: str, body: RawJson) -> Json:
         return await self._request("update", resource, resource.path(namespace, name), None, dict(body))
 
     async def patch(
@@ -128,7 +142,7 @@ class Client:
         resource: Resource,
         namespace: str,
         name: str,
-        body: Mapping[str, Any],
+        body: RawJson,
         subresource: str = "",
         content_type: str = MERGE_PATCH,
     ) -> Json:

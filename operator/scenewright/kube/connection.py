@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from scenewright.api.raw import Json
 from scenewright.kube.resources import USER_AGENT
 
 Renew = Callable[[], Awaitable[None]]
@@ -84,9 +84,9 @@ async def connect(context: str = "") -> Connection:
     return Connection(configuration, chosen["context"].get("namespace") or "default", read_again)
 
 
-def _context(name: str) -> dict[str, Any]:
+def _context(name: str) -> Json:
     contexts, active = config.list_kube_config_contexts()
-    chosen: dict[str, Any] | None = next((each for each in contexts if each["name"] == name), None)
+    chosen: Json | None = next((each for each in contexts if each["name"] == name), None)
     if found := chosen if name else active:
         return found
     names = ", ".join(each["name"] for each in contexts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os.path import normpath
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +11,7 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from scenewright.api.kinds import KINDS
+from scenewright.api.raw import Json, RawJson
 from scenewright.planning.problems import ABSENT, Problem, SpecError, suggestion
 from scenewright_stages.contract.pipeline import Kind
 from scenewright_stages.pipelines import pipelines
@@ -22,19 +23,19 @@ _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class _StrictLoader(_LOADER):  # type: ignore[misc]
     """Refuses duplicate keys: PyYAML would silently drop all but the last."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys: set[Any] = set()
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[object, object]:
+        keys: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in keys:
                 line = key_node.start_mark.line + 1
                 raise SpecError([Problem(f"line {line}", key, "is given twice; keep one of them")])
             keys.add(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        mapping: dict[object, object] = super().construct_mapping(node, deep)
         return mapping
 
 
-def parse_documents(text: str) -> list[dict[str, Any]]:
+def parse_documents(text: str) -> list[Json]:
     """The documents of our kinds in a YAML or JSON text.
 
     Raises:
@@ -52,7 +53,7 @@ def parse_documents(text: str) -> list[dict[str, Any]]:
     return ours
 
 
-def kind_of(document: Mapping[str, Any]) -> Kind:
+def kind_of(document: RawJson) -> Kind:
     """The document's kind.
 
     Raises:
@@ -64,7 +65,7 @@ def kind_of(document: Mapping[str, Any]) -> Kind:
     return cast(Kind, kind)
 
 
-def with_absolute_uris(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+def with_absolute_uris(document: Json, folder: Path) -> Json:
     """The document with relative paths made absolute below `folder`.
 
     These are the ``uri`` of input, output and data set, and the parameters that a pipeline declares as URIs.
@@ -90,7 +91,7 @@ def absolute_uri(uri: str, folder: Path) -> str:
     return Path(normpath(folder.absolute() / path)).as_uri() + ("/" if uri.endswith("/") else "")
 
 
-def with_value(node: Any, path: Sequence[str], value: Any) -> Any:
+def with_value(node: object, path: Sequence[str], value: object) -> Any:
     """A copy of the raw tree with the value set at `path`; creates missing blocks on the way."""
     if not path:
         return value
@@ -99,14 +100,14 @@ def with_value(node: Any, path: Sequence[str], value: Any) -> Any:
     return base
 
 
-def value_at(node: Any, *path: str) -> Any:
+def value_at(node: object, *path: str) -> Any:
     """The value at a path of the raw tree; None if missing."""
     for name in path:
         node = node.get(name) if isinstance(node, dict) else None
     return node
 
 
-def _with_absolute_value(block: Any, path: Sequence[str], folder: Path) -> Any:
+def _with_absolute_value(block: object, path: Sequence[str], folder: Path) -> Any:
     """The block with the text at `path`, if any, made an absolute URI."""
     name, *below = path
     if not isinstance(block, dict) or name not in block:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from scenewright.api.execution import StageOverride, Stages
+from scenewright.api.raw import Json
 from scenewright.planning.documents import with_value
 from scenewright.planning.problems import Problem, SpecError, suggestion
 from scenewright.planning.validation import problems_of
@@ -26,7 +26,7 @@ def effective_parameters(
             does not allow.
     """
     chain = pipeline.stages(params)
-    block: dict[str, Any] = params.model_dump(by_alias=True, exclude_unset=True)
+    block: Json = params.model_dump(by_alias=True, exclude_unset=True)
     problems: list[Problem] = []
     for name, override in overrides.items():
         block, found = _apply(block, chain, name, override)
@@ -42,9 +42,7 @@ def effective_parameters(
     return effective, pipeline.stages(effective)
 
 
-def _apply(
-    block: dict[str, Any], chain: tuple[StageSpec, ...], name: str, override: StageOverride
-) -> tuple[dict[str, Any], list[Problem]]:
+def _apply(block: Json, chain: tuple[StageSpec, ...], name: str, override: StageOverride) -> tuple[Json, list[Problem]]:
     """The raw block with the backend of one stage set, and any problems."""
     field = f"spec.execution.stageOverrides.{name}"
     stage = next((stage for stage in chain if stage.name == name), None)

@@ -16,7 +16,9 @@ from pydantic.fields import FieldInfo
 
 from scenewright.api.execution import Execution
 from scenewright.api.kinds import KINDS
+from scenewright.api.raw import Json, RawJson
 from scenewright.api.scheduling import Models, Scheduling
+from scenewright.api.status import Status
 from scenewright.api.storage import Storage
 from scenewright.planning.documents import with_value
 from scenewright.planning.problems import Problem, SpecError
@@ -24,7 +26,7 @@ from scenewright.planning.validation import block_of, field_of, problems_of
 from scenewright_stages.contract.params import BROKEN_RULES
 from scenewright_stages.pipelines import pipelines
 
-Spec = Mapping[str, Any]
+Spec = RawJson
 Path = tuple[str, ...]
 
 COMMON: dict[str, type[BaseModel]] = {
@@ -59,10 +61,10 @@ def check_lab_defaults(defaults: Spec, field: str = "defaults") -> None:
         raise SpecError(problems)
 
 
-def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[dict[str, Any], dict[str, Any]]:
+def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[Json, Json]:
     """The document with the lab defaults filled in, and the values that were filled in, by path below ``spec``."""
-    spec: dict[str, Any] = document["spec"]
-    models, taken = _models(), dict[str, Any]()
+    spec: Json = document["spec"]
+    models, taken = _models(), Json()
     for name, block in defaults.items():
         is_pipeline = name not in COMMON
         if name not in models or (is_pipeline and spec.get(name) is None):
@@ -82,15 +84,15 @@ def storage_secret(spec: Spec, defaults: Spec) -> str:
     return str(given.get("secretName", ""))
 
 
-def to_status(taken: Mapping[str, Any]) -> dict[str, str]:
+def to_status(taken: RawJson) -> dict[str, str]:
     """Values by path as stored in the status."""
     return {path: json.dumps(value, sort_keys=True) for path, value in taken.items()}
 
 
-def in_status(status: Mapping[str, Any]) -> dict[str, Any]:
+def in_status(status: Status) -> Json:
     """The lab defaults stored in a status, as blocks. The inverse of :func:`to_status`."""
-    spec: dict[str, Any] = {}
-    for path, value in ((status.get("effective") or {}).get("defaults") or {}).items():
+    spec: Json = {}
+    for path, value in status.effective.defaults.items():
         spec = with_value(spec, path.split("."), json.loads(value))
     return spec
 
@@ -100,7 +102,7 @@ def _models() -> dict[str, type[BaseModel]]:
     return {**COMMON, **blocks}
 
 
-def _problems(model: type[BaseModel], block: Any, field: str) -> list[Problem]:
+def _problems(model: type[BaseModel], block: object, field: str) -> list[Problem]:
     """Problems of a partial block. Missing fields are fine, since objects may set them."""
     try:
         model.model_validate(block, strict=True)

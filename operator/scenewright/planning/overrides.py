@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
 
+from scenewright.api.raw import Json, RawJson
 from scenewright.planning.documents import with_value
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright.planning.validation import block_of, field_of, no_such_field
@@ -17,8 +18,8 @@ _ROOTS = ("spec", "metadata")
 
 
 def apply_overrides(
-    document: dict[str, Any], assignments: Sequence[str], spec_model: type[BaseModel], pipelines: Sequence[str]
-) -> dict[str, Any]:
+    document: Json, assignments: Sequence[str], spec_model: type[BaseModel], pipelines: Sequence[str]
+) -> Json:
     """The document with every ``path=value`` applied, in order.
 
     A path starts at the document's root (``spec.vistadream.coarse.frames``), at ``spec`` (``execution.seed``) or at
@@ -44,9 +45,7 @@ def _parse(assignment: str) -> tuple[list[str], Any]:
         raise SpecError([Problem(f"--set {path}", text, "the value is not valid YAML; quote it")]) from error
 
 
-def _resolve(
-    path: list[str], document: dict[str, Any], spec_model: type[BaseModel], pipelines: Sequence[str]
-) -> list[str]:
+def _resolve(path: list[str], document: Json, spec_model: type[BaseModel], pipelines: Sequence[str]) -> list[str]:
     """The path from the document's root; raises SpecError with suggestions if there is no such field."""
     block = _pipeline_of(document, pipelines)
     inside = [["spec", *path], ["spec", block, *path]] if block else [["spec", *path]]
@@ -57,7 +56,7 @@ def _resolve(
     raise SpecError([max(problems, key=lambda problem: ("did you mean" in problem.remedy, problem.field.count(".")))])
 
 
-def _pipeline_of(document: Mapping[str, Any], pipelines: Sequence[str]) -> str | None:
+def _pipeline_of(document: RawJson, pipelines: Sequence[str]) -> str | None:
     spec = document.get("spec")
     given = [name for name in pipelines if isinstance(spec, dict) and name in spec]
     return given[0] if given else None

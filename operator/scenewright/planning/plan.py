@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from scenewright.api.execution import Retries, effective_retries
 from scenewright.api.kinds import CommonSpec, JobSpec, given_pipeline, manifest_model
 from scenewright.api.names import API_VERSION
+from scenewright.api.raw import Json, RawJson
 from scenewright.planning import backends
 from scenewright.planning.documents import kind_of
 from scenewright.planning.effective import effective_parameters, selected_stages
@@ -55,7 +55,7 @@ class Plan:
     keys: Mapping[str, str]
     work_hash: str
     retries: TaskRetries
-    lab: Mapping[str, Any] = field(default_factory=dict)
+    lab: RawJson = field(default_factory=dict)
     resolved: Mapping[str, ResolvedInput] = field(default_factory=dict)
 
     @property
@@ -79,7 +79,7 @@ class Plan:
         """The stage of that name; KeyError if the chain has none."""
         return {stage.name: stage for stage in self.chain}[name]
 
-    def effective_object(self) -> dict[str, Any]:
+    def effective_object(self) -> Json:
         """The object with all defaults and overrides written out, as in ``job.json``."""
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         spec["execution"]["retries"] = self.retries.model_dump(mode="json", by_alias=True)
@@ -93,9 +93,9 @@ class Plan:
 
 
 def make_plan(
-    document: Mapping[str, Any],
+    document: RawJson,
     revision_of: backends.RevisionOf = backends.declared_revision,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: RawJson | None = None,
 ) -> Plan:
     """The plan of a raw document with absolute URIs.
 
@@ -108,7 +108,7 @@ def make_plan(
         SpecError: with all problems that can be found without reading the input.
     """
     kind = kind_of(document)
-    lab: Mapping[str, Any] = {}
+    lab: RawJson = {}
     if defaults and isinstance(document.get("spec"), dict):
         document, lab = with_lab_defaults(document, defaults)
     manifest = validated(document, manifest_model(kind))
@@ -170,14 +170,14 @@ def work_hash(spec: CommonSpec, pipeline: Pipeline, parameters: Params) -> str:
     )
 
 
-def _changed_retries(given: Retries, pipeline: Pipeline) -> dict[str, Any]:
+def _changed_retries(given: Retries, pipeline: Pipeline) -> Json:
     """The effective retries that differ from the pipeline's defaults."""
     usual = effective_retries(Retries(), pipeline.retries_per_sample).model_dump(by_alias=True)
     found = effective_retries(given, pipeline.retries_per_sample).model_dump(by_alias=True)
     return {name: value for name, value in found.items() if value != usual[name]}
 
 
-def _differences(block: Params) -> dict[str, Any]:
+def _differences(block: Params) -> Json:
     return block.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 from urllib.parse import unquote
 
+from scenewright.api.raw import Json
 from scenewright_stages.contract.errors import ConfigurationError, ScenewrightError
 
 ABSENT = object()
@@ -27,14 +27,14 @@ class Problem:
     """
 
     field: str
-    value: Any
+    value: object
     remedy: str
 
     def __str__(self) -> str:
         parts = [self.field, "" if self.value is ABSENT else shown(self.value), self.remedy]
         return ": ".join(part for part in parts if part)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """As JSON for programs; without ``value`` if it is ABSENT."""
         value = {} if self.value is ABSENT else {"value": self.value}
         return {"field": self.field, **value, "remedy": self.remedy}
@@ -54,7 +54,7 @@ def from_configuration_error(error: ConfigurationError) -> Problem:
     return Problem(field, error.value, error.remedy)
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value on one short line: text in quotes, local files as paths, long values cut."""
     text = unquote(value.removeprefix("file://")) if isinstance(value, str) else _plain(value)
     text = " ".join(text.split())
@@ -70,7 +70,7 @@ def suggestion(word: str, allowed: Sequence[str]) -> str:
     return f"{hint}allowed: {', '.join(allowed) or 'none'}"
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

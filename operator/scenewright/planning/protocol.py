@@ -100,8 +100,8 @@ def end_of_run(report: Report) -> EndOfRun:
         return EndOfRun(AWAITING, f"{report.awaiting} {'sample waits' if report.awaiting == 1 else 'samples wait'}")
     if failed := failures_text(report, units):
         return EndOfRun("SamplesFailed", failed)
-    if nothing_left := report.nothing_left():
-        return EndOfRun("NothingLeft", nothing_left)
+    if empty_reason := report.empty_reason():
+        return EndOfRun("NothingLeft", empty_reason)
     return EndOfRun("Complete", ends_text(units))
 
 

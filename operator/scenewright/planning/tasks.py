@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scenewright.api.kinds import JobSpec
+from scenewright.api.raw import Json
 from scenewright.planning.inputs import task_inputs
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.task import (
-    MAXIMUM_TASK_BYTES,
     Selection,
     Task,
     TaskInput,
@@ -40,7 +40,7 @@ class RunSettings:
     retry_failed: bool = False
     force: bool = False
     processes_per_gpu: int = 1
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
 
 
 def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **flags: Any) -> Task:
@@ -87,12 +87,5 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
 
 
 def task_text(task: Task) -> str:
-    """The task as JSON for its environment variable.
-
-    Raises:
-        ValueError: it exceeds 32 KiB; the limits on API fields prevent that.
-    """
-    text = task.model_dump_json(by_alias=True, exclude_defaults=True)
-    if len(text.encode()) > MAXIMUM_TASK_BYTES:
-        raise ValueError(f"the task has {len(text.encode())} bytes, more than {MAXIMUM_TASK_BYTES}")
-    return text
+    """The task as JSON for its environment."""
+    return task.model_dump_json(by_alias=True, exclude_defaults=True)

@@ -11,11 +11,12 @@ from pydantic_core import ErrorDetails
 
 from scenewright.api.kinds import Manifest
 from scenewright.api.patterns import MEANINGS
+from scenewright.api.raw import RawJson
 from scenewright.planning.problems import ABSENT, Problem, SpecError, shown, suggestion
 from scenewright_stages.contract.params import BROKEN_RULES
 from scenewright_stages.pipelines import pipelines
 
-Context = Mapping[str, Any]
+Context = RawJson
 
 _REMEDIES: dict[str, Callable[[Context], str]] = {
     "greater_than": lambda ctx: f"must be > {_number(ctx['gt'])}",
@@ -39,7 +40,7 @@ _REMEDIES: dict[str, Callable[[Context], str]] = {
 }
 
 
-def validated(document: Mapping[str, Any], manifest_model: type[Manifest[Any]]) -> Manifest[Any]:
+def validated(document: RawJson, manifest_model: type[Manifest[Any]]) -> Manifest[Any]:
     """The typed object of a raw document.
 
     Strict about types, like the API server: ``"5"`` is not a number and ``1`` is not text.
@@ -95,7 +96,7 @@ def _problems(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> list
     return [Problem(field, detail["input"], remedy(context) if remedy else detail["msg"])]
 
 
-def _choices(value: Any, context: Context) -> str:
+def _choices(value: object, context: Context) -> str:
     allowed = [choice.strip().strip("'") for choice in context["expected"].replace(" or ", ", ").split(",")]
     return suggestion(value, allowed) if isinstance(value, str) else f"allowed: {', '.join(allowed)}"
 
@@ -132,7 +133,7 @@ def field_of(block: type[BaseModel], alias: str) -> FieldInfo | None:
     return next((field for name, field in block.model_fields.items() if alias in (field.alias, name)), None)
 
 
-def block_of(annotation: Any) -> type[BaseModel] | None:
+def block_of(annotation: object) -> type[BaseModel] | None:
     """The model of a field that is a block; None for scalars, lists and mappings."""
     candidates = [annotation, *([] if get_origin(annotation) in (dict, list, tuple) else get_args(annotation))]
     return next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
@@ -157,5 +158,5 @@ def _joined(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     return shown(int(value) if isinstance(value, float) and value.is_integer() else value)

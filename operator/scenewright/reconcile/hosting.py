@@ -1,7 +1,7 @@
 """Runs the operator inside kopf, which handles signals, starts and stops the work, and watches our three kinds.
 
-kopf only passes events on; there are no finalizers, annotations or handler state. When kopf exits, for example because
-the API server answers a watch with 410, the process exits too. The kubelet restarts it and it resumes from the cluster.
+kopf only passes events on; there are no finalizers, annotations or handler state. When kopf fails, for example because
+a CRD was deleted, it ends the work that it hosts, and the caller starts both again: they resume from the cluster.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from typing import Any
 import kopf
 
 from scenewright.api.names import GROUP, PLURALS, VERSION
+from scenewright.api.raw import Json
 from scenewright.kube.client import PAGE
 from scenewright.kube.connection import Connection
 
 logger = logging.getLogger(__name__)
 
-Take = Callable[[str, str | None, dict[str, Any]], None]
+Take = Callable[[str, str | None, Json], None]
 Work = Callable[[], Coroutine[Any, Any, None]]
 
+HOST_FAILED = -1
+"""Result of :func:`host` when kopf itself failed, not the work: both may be started again."""
 _END_SECONDS = 25.0
 """Time for a clean shutdown, within a Pod's grace period; after it kopf kills the process."""
 
 
 async def host(connection: Connection, namespaces: tuple[str, ...], take: Take, work: Work) -> int:
-    """Runs until a signal, or until kopf or the work fails; returns the process's exit code.
+    """Runs until a signal, or until kopf or the work fails; returns the process's exit code, or `HOST_FAILED`.
 
     Args:
         connection: kopf uses its credentials too.
@@ -49,8 +52,8 @@ async def host(connection: Connection, namespaces: tuple[str, ...], take: Take, 
             namespaces=namespaces,
         )
     except Exception:
-        logger.exception("kopf has failed; the operator exits")
-        return 1
+        logger.exception("kopf has failed")
+        return 1 if working.failed else HOST_FAILED
     finally:
         await working.end()
     return 1 if working.failed else 0
@@ -89,15 +92,15 @@ def _registry(connection: Connection, take: Take, working: _Working) -> kopf.Ope
 
     # A retry would start the work twice.
     @kopf.on.startup(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
-    async def begin(**_: Any) -> None:
+    async def begin(**_: object) -> None:
         working.begin()
 
     @kopf.on.cleanup(registry=registry)
-    async def end(**_: Any) -> None:
+    async def end(**_: object) -> None:
         await working.end()
 
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+    async def login(**_: object) -> kopf.ConnectionInfo:
         await connection.renew()
         return await credentials(connection)
 

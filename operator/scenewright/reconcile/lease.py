@@ -8,9 +8,9 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
-from scenewright.kube.client import ApiError, Client, but_for
+from scenewright.api.raw import Json
+from scenewright.kube.client import ApiError, Client, ignore_statuses
 from scenewright.kube.resources import LEASES
 from scenewright.reconcile.settings import LeaseSettings
 from scenewright.telemetry.metrics import LEADER
@@ -52,7 +52,7 @@ class Leadership:
         self._beat = beat
         self._clock = clock
         self._until = 0.0
-        self._own: dict[str, Any] | None = None
+        self._own: Json | None = None
         self._has_led = self._replaced = False
         self._seen: tuple[str, str] = ("", "")
         self._seen_at = 0.0
@@ -114,7 +114,7 @@ class Leadership:
         except (ApiError, TimeoutError) as error:
             left = max(0.0, self._until - self._clock())
             logger.warning("the lease could not be read or written, it holds for another %.1f s: %r", left, error)
-            return self._soon(error)
+            return self._retry_soon(error)
         if taken:
             self._until = began + self._settings.seconds * _ACTING
             self._has_led = True
@@ -132,35 +132,35 @@ class Leadership:
         self._note(lease)
         return self._is_free(lease) and await self._written(lease)
 
-    async def _read(self) -> dict[str, Any] | None:
-        with but_for(404):
+    async def _read(self) -> Json | None:
+        with ignore_statuses(404):
             lease = await self._client.get(LEASES, self._settings.namespace, self._settings.name)
             # The Lease may have been created without a spec.
             return {**lease, "spec": lease.get("spec") or {}}
         return None
 
-    def _note(self, lease: dict[str, Any]) -> None:
+    def _note(self, lease: Json) -> None:
         seen = (_holder(lease), lease["spec"].get("renewTime") or "")
         if seen != self._seen:
             self._seen, self._seen_at = seen, self._clock()
         # Only another holder changes the identity in a lease that was ours.
         self._replaced = self._has_led and seen[0] != self._identity
 
-    def _is_free(self, lease: dict[str, Any]) -> bool:
+    def _is_free(self, lease: Json) -> bool:
         if self._replaced:
             return False
         if _holder(lease) in ("", self._identity):
             return True
         return self._clock() > self._seen_at + (lease["spec"].get("leaseDurationSeconds") or self._settings.seconds)
 
-    async def _written(self, lease: dict[str, Any] | None) -> bool:
+    async def _written(self, lease: Json | None) -> bool:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         settings = self._settings
         spec = dict(lease["spec"]) if lease else {}
         if spec.get("holderIdentity") != self._identity:
             spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
         spec |= {"holderIdentity": self._identity, "renewTime": now, "leaseDurationSeconds": settings.seconds}
-        with but_for(409):
+        with ignore_statuses(409):
             if lease is None:
                 metadata = {"name": settings.name, "namespace": settings.namespace}
                 body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
@@ -174,11 +174,11 @@ class Leadership:
     def _interval(self) -> float:
         return self._settings.seconds * _RENEWAL * random.uniform(0.8, 1.2)
 
-    def _soon(self, error: Exception) -> float:
+    def _retry_soon(self, error: Exception) -> float:
         """Pause after a failure, or as long as the API server asks for, but no longer than a usual renewal."""
         pause = min(_RETRY_SECONDS, self._settings.seconds / 10) * random.uniform(0.8, 1.2)
         return min(max(pause, getattr(error, "retry_after", None) or 0.0), self._interval())
 
 
-def _holder(lease: dict[str, Any]) -> str:
+def _holder(lease: Json) -> str:
     return lease["spec"].get("holderIdentity") or ""

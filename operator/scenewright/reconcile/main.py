@@ -10,30 +10,33 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from scenewright.api.names import API_VERSION
+from scenewright.api.raw import Json
 from scenewright.execution.jobs.names import MANAGED_SELECTOR
-from scenewright.kube.client import Client
+from scenewright.kube.client import ApiError, Client
 from scenewright.kube.connection import Connection, connect
-from scenewright.kube.resources import JOBS, PODS, Resource
+from scenewright.kube.resources import JOBS, OBJECTS, PODS, Resource
 from scenewright.reconcile.act.acting import Actor
 from scenewright.reconcile.act.deletion import EndingNamespaces
 from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.inspecting import Inspector
 from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.act.reconciler import Reconciler
-from scenewright.reconcile.cache.observation import ObjectKey
+from scenewright.reconcile.cache.observation import ObjectKey, Owned
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.projection import observed_job, observed_pod
 from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide import DecideSettings, decide
-from scenewright.reconcile.hosting import host
+from scenewright.reconcile.hosting import HOST_FAILED, host
 from scenewright.reconcile.lease import Leadership, NotLeading
 from scenewright.reconcile.queue import WorkQueue
 from scenewright.reconcile.settings import OperatorSettings, identity
 from scenewright.reconcile.status.gauges import ObjectGauges
 from scenewright.reconcile.status.writing import StatusWriter
 from scenewright.reconcile.watch.informer import Informer
+from scenewright.reconcile.watch.namespaces import NamespaceSelection
 from scenewright.reconcile.watch.routing import Router
 from scenewright.reconcile.watch.sweep import Sweep
 from scenewright.telemetry.health import HealthServer, Heartbeats
@@ -44,8 +47,11 @@ from scenewright.telemetry.progress.tokens import SigningKeys, TokenVerifier
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T", bound=Owned)
 _LOOP_SECONDS = 180.0
 """A loop without a heartbeat for this long is stuck; the slowest healthy loop takes about 100 s per turn."""
+_AGAIN_SECONDS = 2.0
+"""Pause before a new start, and between two looks for our kinds."""
 _EVENT_SECONDS = 3.0
 """Time to post queued Events at shutdown, well within a Pod's grace period."""
 
@@ -66,22 +72,28 @@ class Operator:
         self.settings = settings
         self.heartbeats = Heartbeats()
         self.began = False
+        self._informers: dict[str, list[Informer[Any]]] = {}
         self.client = client = Client(connection, observe_request)
         queue: WorkQueue[ObjectKey] = WorkQueue()
         self.known = Router(queue, settings.defaults)
+        selector = settings.watch_namespace_selector
+        beat = self._beat("namespaces") if selector else lambda: None
+        self.selected = NamespaceSelection(client, selector, self.known.resync_namespace, beat)
         self.leadership = Leadership(client, settings.lease, identity(), self._beat("lease"))
         ending = EndingNamespaces(client, self.leadership, self.known.jobs)
         self.events = Events(client, self.leadership, ending, identity(), settings.events)
         counters = ProgressStore()
         verifier = TokenVerifier(SigningKeys(client.document), settings.progress.audience)
         self.progress = ProgressEndpoint(verifier, self.known.pushing_pod, counters, self.known.take_push)
-        pods, inspector = settings.pod_settings(), Inspector(client, self.known.pods)
-        plans, patience = PlanningCache(pods.environment, settings.defaults), DecideSettings(pods=pods)
+        pods, inspector = settings.pod_settings(), Inspector(client, self.known.pods, autoscaled=settings.autoscaler)
+        plans = PlanningCache(pods.environment, settings.defaults, settings.outputs)
+        limits = DecideSettings(pods=pods)
         self.reconciler = Reconciler(
             queue=queue,
+            serves=self._serves,
             known=self.known,
             observer=Observer(self.known, inspector, counters, plans),
-            decide=lambda observed, now: decide(observed, patience, now),
+            decide=lambda observed, now: decide(observed, limits, now),
             actor=Actor(client, self.leadership, self.known.jobs, inspector, counters, self.events, ending, pods),
             writer=StatusWriter(client, self.leadership, self.known.take_own_write, settings.status_seconds),
             events=self.events,
@@ -104,39 +116,89 @@ class Operator:
             self.began = self.known.counting = True
             loops.create_task(self.reconciler.work(self.settings.workers, self._beat("workers")), name="workers")
             loops.create_task(sweep.run(), name="sweep")
+            if self.settings.watch_namespace_selector:
+                loops.create_task(self.selected.run(), name="namespaces")
             loops.create_task(self.events.run(), name="events")
             if self.settings.progress.enabled:
                 loops.create_task(self.progress.run(self.settings.progress.port), name="progress")
 
     async def _watch(
-        self, loops: asyncio.TaskGroup, resource: Resource, store: Store[Any], project: Any, namespace: str
+        self,
+        loops: asyncio.TaskGroup,
+        resource: Resource,
+        store: Store[T],
+        project: Callable[[Json], T | None],
+        namespace: str,
     ) -> None:
-        """Starts an informer and waits for its first list."""
+        """Starts an informer and waits for its first list, unless the namespace refuses it."""
         beat = self._beat(f"{resource.plural} {namespace}")
         informer = Informer(self.client, resource, store, project, MANAGED_SELECTOR, namespace, beat)
         loops.create_task(informer.run(), name="informer")
-        await informer.synced.wait()
+        self._informers.setdefault(namespace, []).append(informer)
+        await informer.answered.wait()
+
+    def _serves(self, namespace: str) -> bool:
+        """Whether the Jobs and Pods of the namespace are known: without them a decision would start work twice."""
+        if namespace not in self.selected:
+            return False
+        watching = self._informers.get("") or self._informers.get(namespace, [])
+        return bool(watching) and all(informer.synced for informer in watching)
 
     def _beat(self, loop: str) -> Callable[[], None]:
         return self.heartbeats.register(loop.strip(), _LOOP_SECONDS)
 
 
 async def run_operator(settings: OperatorSettings, connection: Connection | None = None) -> int:
-    """Runs until a signal or until a loop fails; returns the process's exit code."""
+    """Runs until a signal or until a loop fails; returns the process's exit code.
+
+    When kopf fails, for example because a CRD was deleted, everything starts over in this process once all kinds are
+    served again.
+    """
     connection = connection or await connect()
-    operator = Operator(settings, connection)
     announce_version()
     register_process_metrics()
-    REGISTRY.register(ObjectGauges(operator.known.objects, operator.known.pods, settings.metrics_max_objects))
-    health = HealthServer(operator.heartbeats, lambda: operator.began)
+    health = HealthServer()
     if settings.metrics_port:
         await health.start(settings.metrics_port)
+    try:
+        while (code := await _run_once(settings, connection, health)) == HOST_FAILED:
+            await asyncio.sleep(_AGAIN_SECONDS)
+        return code
+    finally:
+        await health.stop()
+        await connection.close()
+
+
+async def _run_once(settings: OperatorSettings, connection: Connection, health: HealthServer) -> int:
+    """One operator, from its start to its end; returns what :func:`host` does."""
+    await served(Client(connection, observe_request))
+    operator = health.operator = Operator(settings, connection)
+    gauges = ObjectGauges(operator.known.objects, operator.known.pods, settings.metrics_max_objects)
+    REGISTRY.register(gauges)
     try:
         namespaces = tuple(settings.watch_namespaces)
         return await host(connection, namespaces, operator.known.take_watched, partial(_work, operator))
     finally:
-        await health.stop()
-        await connection.close()
+        health.operator = None
+        REGISTRY.unregister(gauges)
+
+
+async def served(client: Client) -> None:
+    """Waits until the API server serves all our kinds: kopf looks for them only once, at its start."""
+    wanted, told = {resource.plural for resource in OBJECTS.values()}, False
+    while True:
+        try:
+            found = await client.document(f"/apis/{API_VERSION}")
+            missing = wanted - {str(each.get("name")) for each in found.get("resources") or ()}
+            problem = f"no {', '.join(sorted(missing))}" if missing else ""
+        except ApiError as error:
+            problem = "" if error.status == 403 else str(error)
+        if not problem:
+            return
+        if not told:
+            logger.warning("waiting for the kinds of %s: %s", API_VERSION, problem)
+        told = True
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _work(operator: Operator) -> None:

@@ -71,9 +71,9 @@ class WorkQueue(Generic[K]):
         queue[key] = _merged(queue.get(key), wanted)
         self._wake.set()
 
-    async def get(self, patience: float = 10.0) -> K | None:
-        """The most urgent key that is due; None when nothing was due for `patience` seconds."""
-        until = self._clock() + patience
+    async def get(self, timeout: float = 10.0) -> K | None:
+        """The most urgent key that is due; None when nothing was due for `timeout` seconds."""
+        until = self._clock() + timeout
         while True:
             key = self._take()
             if key is not None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from scenewright.api.raw import Json
+from scenewright.api.uris import normalised
 from scenewright.execution.jobs import PodSettings
 from scenewright.planning.lab import check_lab_defaults
 from scenewright.planning.problems import SpecError
@@ -41,6 +43,12 @@ class OperatorSettings(Params):
     """All settings in the operator's ConfigMap."""
 
     watch_namespaces: list[str] = Field(default_factory=list, description="Namespaces to serve; all when empty.")
+    watch_namespace_selector: str = Field(
+        default="",
+        max_length=500,
+        description="Label selector of the namespaces to serve instead of their names; needs rights in the whole "
+        "cluster.",
+    )
     workers: int = Field(default=16, ge=1, le=256, description="Objects that are reconciled in parallel.")
     resync_seconds: float = Field(default=240.0, ge=5.0, description="Mean time between two sweeps.")
     metrics_port: int = Field(default=8080, ge=0, le=65535, description="Port of metrics and health; 0 for none.")
@@ -52,7 +60,16 @@ class OperatorSettings(Params):
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     pods: PodSettings = PodSettings()
-    defaults: dict[str, Any] = Field(
+    autoscaler: bool = Field(
+        default=False,
+        description="Whether nodes are added for Pods that no node has room for: then no such Pod fails a run.",
+    )
+    outputs: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description='Prefixes below which the objects of a namespace may write, by namespace; "*" stands for all '
+        "namespaces without an entry. Empty: anywhere.",
+    )
+    defaults: Json = Field(
         default_factory=dict, description="Values for what objects leave out of their spec: see planning.lab."
     )
 
@@ -65,9 +82,14 @@ class OperatorSettings(Params):
         return self.pods.model_copy(update={"progress": ours})
 
     @model_validator(mode="after")
-    def _namespaces_are_plain(self) -> OperatorSettings:
+    def _places_are_plain(self) -> OperatorSettings:
         if any("*" in name or "," in name for name in self.watch_namespaces):
             raise ValueError("watchNamespaces takes names, not patterns")
+        if self.watch_namespaces and self.watch_namespace_selector:
+            raise ValueError("give watchNamespaces or watchNamespaceSelector, not both")
+        unusable = [prefix for prefixes in self.outputs.values() for prefix in prefixes if not normalised(prefix)]
+        if unusable:
+            raise ValueError(f"outputs takes URIs such as s3://scenes/lab, not {unusable[0]!r}")
         return self
 
 

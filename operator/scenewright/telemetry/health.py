@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -33,6 +34,15 @@ class Heartbeats:
         return {loop: now - at for loop, (at, limit) in self._beats.items() if now - at > limit}
 
 
+class Alive(Protocol):
+    """What is asked whether it lives and is ready."""
+
+    @property
+    def heartbeats(self) -> Heartbeats: ...
+    @property
+    def began(self) -> bool: ...
+
+
 class HttpServer:
     """Serves an application on a port from start to stop."""
 
@@ -55,12 +65,12 @@ class HttpServer:
 class HealthServer(HttpServer):
     """``/metrics``, ``/healthz`` (loops are running) and ``/readyz`` (leading, with filled caches).
 
-    Args:
-        ready: whether the operator has started its work; not while it waits for the lease.
+    Attributes:
+        operator: who is asked now; None while none runs, because the kinds are not there yet. Such a process is alive.
     """
 
-    def __init__(self, heartbeats: Heartbeats, ready: Callable[[], bool]) -> None:
-        self._heartbeats, self._ready = heartbeats, ready
+    def __init__(self, operator: Alive | None = None) -> None:
+        self.operator = operator
         application = web.Application()
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/healthz", self._healthz)
@@ -71,10 +81,10 @@ class HealthServer(HttpServer):
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        dead = self._heartbeats.dead()
+        dead = self.operator.heartbeats.dead() if self.operator is not None else {}
         text = "".join(f"{loop}: no sign of life for {seconds:.0f} s\n" for loop, seconds in dead.items())
         return web.Response(text=text or "ok\n", status=503 if dead else 200)
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        ready = self._ready()
+        ready = self.operator is not None and self.operator.began
         return web.Response(text="ok\n" if ready else "starting\n", status=200 if ready else 503)

@@ -57,6 +57,9 @@ WATCH_AGE = gauge(
 )
 WATCH_RELISTS = counter("watch_relists_total", "Full lists of a watched resource.", ["resource", "reason"])
 SWEEP_DIFFERENCES = counter("sweep_differences_total", "What the sweep found and the watches had missed.", ["resource"])
+NAMESPACE_SERVED = gauge(
+    "namespace_served", "1 while the objects of a watched namespace can be listed, 0 while it refuses.", ["namespace"]
+)
 SWEEP_TIME = gauge("sweep_last_success_timestamp_seconds", "When the last complete sweep ended.")
 MALFORMED = counter("malformed_total", "Objects that could not be read and were skipped.", ["resource"])
 

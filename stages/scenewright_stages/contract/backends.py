@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from scenewright_stages.contract.errors import ConfigurationError
 
 Family = Literal["classic", "model"]
 Device = Literal["cpu", "cuda"]
+Evidence = Literal["measured", "predicted", "prior"]
+"""Basis of a result: a sensor or a given file, a trained model, or a stated assumption."""
+Scale = Literal["metric", "relative", "unknown"]
+"""Unit of a depth: metres; an assumed range, both near and far; or true proportions up to one unknown factor."""
 
 
 class UnknownChoice(ConfigurationError):  # noqa: N818 - named after what it states, as its subclasses are
@@ -75,6 +79,39 @@ def at_revision(sets: Sequence[Weights], revision: str | None) -> tuple[Weights,
 
 
 @dataclass(frozen=True)
+class Formula:
+    """Licence of a published method that a backend implements without weights.
+
+    Attributes:
+        id: its name, such as the paper's.
+        licence, licence_url, non_commercial, gated: as in :class:`Weights`.
+    """
+
+    id: str
+    licence: str
+    licence_url: str
+    non_commercial: bool = False
+    gated: bool = False
+
+
+@dataclass(frozen=True)
+class DepthTraits:
+    """What the depth of a backend, or of one of its variants, is good for.
+
+    Attributes:
+        scale: unit of the depth. A relative backend takes the options ``near_metres`` and ``far_near_ratio``.
+        marks_sky: whether sky comes without depth, infinite or kilometres away, so that it is not taken for a wall.
+        predicts_new_views: whether it also estimates pictures that were rendered or drawn, not only the photograph.
+        assumes_field_of_view: whether it assumes a field of view where none is given, and shapes its depth by it.
+    """
+
+    scale: Scale
+    marks_sky: bool = False
+    predicts_new_views: bool = True
+    assumes_field_of_view: bool = False
+
+
+@dataclass(frozen=True)
 class BackendFacts:
     """One way to provide a capability.
 
@@ -84,6 +121,11 @@ class BackendFacts:
         family: ``classic`` needs no weights and runs on a CPU; ``model`` runs published weights.
         implementation: import string ``module:callable``; the callable takes a ``LoadRequest``.
         notes: what is a prior, extrapolated or invented; copied into every sample's record.
+        evidence: basis of its results, as shown in reports.
+        reads: role of the file beside the image that it reads instead of estimating; empty for none.
+        depth: traits of a depth backend; None for other capabilities.
+        depth_by: traits of the variants that differ from it.
+        formula: licence of the method itself, if that is not the project's own.
         weights: sets of weights by variant, the default variant first. A variant needs all of its sets. Empty for a
             backend without weights.
         bundled: small weights that ship with the installation and are never fetched.
@@ -102,6 +144,11 @@ class BackendFacts:
     family: Family
     implementation: str
     notes: str
+    evidence: Evidence = "predicted"
+    reads: str = ""
+    depth: DepthTraits | None = None
+    depth_by: Mapping[str, DepthTraits] = field(default_factory=dict)
+    formula: Formula | None = None
     weights: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)
     bundled: tuple[Weights, ...] = ()
     device: Device = "cpu"
@@ -131,6 +178,16 @@ class BackendFacts:
             raise UnknownVariant(f"{self.capability}.variant", variant, tuple(self.weights))
         return self.weights[variant]
 
+    def depth_traits(self, variant: str = "") -> DepthTraits | None:
+        """Traits of a variant's depth (empty: the default variant's); None for unknown variants."""
+        if self.weights and variant not in ("", *self.weights):
+            return None
+        return self.depth_by.get(variant or next(iter(self.weights), ""), self.depth)
+
+    def licensed(self, variant: str | None = None) -> tuple[Licensed, ...]:
+        """Everything whose licence applies: the formula, and the weights of a variant."""
+        return (*([self.formula] if self.formula else []), *self.weights_of(variant if self.weights else None))
+
     def gpu_memory(self, variant: str = "", precision: str = "") -> float:
         """GPU memory in GiB that a Pod requests; empty names mean the backend's defaults."""
         variant = variant or next(iter(self.weights), "")
@@ -138,6 +195,21 @@ class BackendFacts:
             if name in self.gpu_memory_by:
                 return self.gpu_memory_by[name]
         return self.gpu_memory_gib
+
+
+class Licensed(Protocol):
+    """Weights or a formula: anything that is under a licence."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def licence_url(self) -> str: ...
+    @property
+    def non_commercial(self) -> bool: ...
+    @property
+    def gated(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -150,8 +222,8 @@ class LicenceNeed:
     reason: Literal["permissive", "non-commercial", "gated", "non-commercial and gated"]
 
 
-def licence_need(weights: Weights) -> LicenceNeed:
-    """Non-commercial and gated weights must be accepted; permissive ones never need it."""
+def licence_need(weights: Licensed) -> LicenceNeed:
+    """Non-commercial and gated weights and formulas must be accepted; permissive ones never need it."""
     reason: Literal["permissive", "non-commercial", "gated", "non-commercial and gated"]
     if weights.non_commercial:
         reason = "non-commercial and gated" if weights.gated else "non-commercial"

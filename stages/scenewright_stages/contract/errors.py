@@ -22,6 +22,8 @@ class ExitCode(IntEnum):
     """This shard cannot go on: its index fails."""
     SAMPLE_TIMEOUT = 30
     """The watchdog ended a sample that exceeded ``sampleTimeoutSeconds``; counts per index."""
+    STORAGE_FAULT = 31
+    """The storage failed: the shard is tried again, after pauses that grow; counts per index."""
     TERMINATED = 143
     """SIGTERM: left within the grace period, never 0."""
 
@@ -87,6 +89,10 @@ class ContractError(SampleError):
 
 class ShardError(ScenewrightError):
     """This shard cannot continue, others may: exit code 21."""
+
+
+class StorageFault(ScenewrightError):  # noqa: N818 - names a state
+    """The storage failed in a way that another attempt may not see: exit code 31."""
 
 
 class Abandoned(BaseException):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 FORK_SERVER_MODULE = "scenewright_stages.worker.forking"
 SOCKET_ENVIRONMENT = "SCENEWRIGHT_FORK_SOCKET"
-LIFE_LINE_ENVIRONMENT = "SCENEWRIGHT_PARENT_FD"
+LIVENESS_PIPE_ENVIRONMENT = "SCENEWRIGHT_PARENT_FD"
 """Variable of a worker: a readable descriptor that closes when the executor is gone."""
 UNEXPECTED = 1
 """Exit code of a worker that ended in an exception of its own."""
@@ -27,20 +27,20 @@ class Request:
         worker: module whose ``main`` it runs.
         environment: all of its variables.
         log: descriptor that its standard output and standard error go to.
-        life_line: read end of a pipe that closes when the executor dies.
+        liveness_pipe: read end of a pipe that closes when the executor dies.
         status: pipe that gets a line with the worker's process id and, when it ends, a line with its exit code.
     """
 
     worker: str
     environment: Mapping[str, str]
     log: int
-    life_line: int
+    liveness_pipe: int
     status: int
 
     def send(self, connection: socket.socket) -> None:
         """Sends the request and its descriptors to the server; raises OSError if the server is gone."""
         content = json.dumps([self.worker, dict(self.environment)]).encode()
-        socket.send_fds(connection, [_LENGTH.pack(len(content))], [self.log, self.life_line, self.status])
+        socket.send_fds(connection, [_LENGTH.pack(len(content))], [self.log, self.liveness_pipe, self.status])
         connection.sendall(content)
 
     @classmethod
@@ -65,5 +65,5 @@ class Request:
 
     def close(self) -> None:
         """Closes the descriptors."""
-        for descriptor in (self.log, self.life_line, self.status):
+        for descriptor in (self.log, self.liveness_pipe, self.status):
             os.close(descriptor)

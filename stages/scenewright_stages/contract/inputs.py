@@ -28,6 +28,9 @@ class Listed:
         overrides: parameters that the entry sets, as in a manifest; the pipeline lists which are allowed.
         provided: stage outputs that come with the input, as keys or URIs by stage and output.
         rejected: reason and message if it cannot be a sample.
+        notes: what the user should know of the sample's input, such as what was found and not used.
+        accounted: keys that the sample uses or that its notes name, besides `files`; None if the lister does not
+            account for what it meets.
     """
 
     id: str
@@ -36,6 +39,8 @@ class Listed:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     provided: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     rejected: tuple[str, str] | None = None
+    notes: tuple[str, ...] = ()
+    accounted: frozenset[str] | None = None
 
 
 class InputView(Protocol):
@@ -66,18 +71,24 @@ class InputKind:
 
     Attributes:
         suffixes: file suffixes (lower case) that count as a sample.
-        sidecars: role -> suffixes appended to the sample's stem, such as ``{"depth": (".depth.npy",)}``.
+        sidecars: role -> suffixes appended to the sample's stem, such as ``{"depth": (".depth.npy",)}``; in any case.
+        folders: role -> names of folders that hold the sidecars of a role, named like their samples.
         listings: whether the input may be a ``.jsonl`` or ``.csv`` file that names one sample per line.
         entry: types of the facts in a list's line or a data set's entry; a sample whose entry does not fit is rejected.
             Facts without a declared type are kept as they are.
         read_entry: hook for the rest of a data set's entry: takes the sample, the entry and all keys, and returns the
             sample with added files, attributes and overrides.
+        described: what a sample is, for the error that there is none; empty to name the suffixes.
+        lone: file suffixes that the lister takes as an input of its own, such as a video's.
         lister: replaces all of the above if it returns samples; it returns None for an input that is not of its kind.
     """
 
     suffixes: tuple[str, ...] = ()
     sidecars: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     listings: bool = False
+    described: str = ""
     entry: type[Params] | None = None
     read_entry: Callable[[Listed, Mapping[str, Any], Collection[str]], Listed] | None = None
+    lone: tuple[str, ...] = ()
     lister: Callable[[InputView], Iterable[Listed] | None] | None = None

@@ -58,6 +58,11 @@ def run_inputs(run: str) -> str:
     return f"{ROOT}/runs/{run}/inputs.json"
 
 
+def index_warnings(run: str) -> str:
+    """What the index step of a run warned of; its report may hold the beginnings only."""
+    return f"{ROOT}/runs/{run}/warnings.json"
+
+
 def report(run: str, step: str) -> str:
     """Report of the index, of a stage or of publish."""
     return f"{ROOT}/runs/{run}/{step}.report.json"

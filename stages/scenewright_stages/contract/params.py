@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 BROKEN_RULES = "broken_rules"
 """Type of the pydantic error that carries the rules that a block breaks."""
@@ -35,6 +35,17 @@ class Rule:
     message: str
     holds: Callable[[Any], bool]
     refuses: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a text field whose values are computed, ``Annotated[str, OneOf(names)]``; else use `Literal`."""
+
+    values: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Accepts the values and nothing else."""
+        return core_schema.literal_schema(list(self.values))
 
 
 class Params(BaseModel):

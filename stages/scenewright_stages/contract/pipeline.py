@@ -196,6 +196,16 @@ def no_inputs(params: Any) -> tuple[NamedInput, ...]:
     return ()
 
 
+def no_block(files: Sequence[str]) -> Mapping[str, Any]:
+    """The defaults, for pipelines whose parameters do not depend on what kind of files the input holds."""
+    return {}
+
+
+def no_choice(cpus: int, gpus: int) -> Mapping[str, Any]:
+    """The defaults on every machine."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A pipeline: its parameters, its input, and its chain of stages as a function of the parameters.
@@ -207,6 +217,7 @@ class Pipeline:
         input: what counts as a sample. The single sample of a TuningRun has no files.
         stages: pure function from parameters to the chain, in the order in which it runs.
         inputs: pure function from parameters to the named inputs. A TuningRun also has ``dataset``.
+        block_for: the block for an input that is named without a manifest, from the names of its files.
         uri_parameters: dotted paths of the parameters that hold a URI; the command line makes relative paths absolute.
         entry_parameters: dotted paths of the parameters that an entry of the input may set for its own samples;
             never backends or resources.
@@ -224,6 +235,8 @@ class Pipeline:
             input and never deleted.
         backends: backends that the pipeline adds to the registry.
         examples: parameter blocks that, with the defaults, together use every stage.
+        photograph_block: pure function from the numbers of CPUs and GPUs of a machine to the block of a photograph that
+            is run there without a manifest.
         defaults: frozen defaults by stage: ``{"version": 2, "defaults": {...}}``; loaded from ``defaults.json`` beside
             the pipeline's module.
     """
@@ -234,6 +247,7 @@ class Pipeline:
     stages: Callable[[Any], tuple[StageSpec, ...]]
     input: InputKind = NO_INPUT
     inputs: Callable[[Any], tuple[NamedInput, ...]] = no_inputs
+    block_for: Callable[[Sequence[str]], Mapping[str, Any]] = no_block
     uri_parameters: tuple[str, ...] = ()
     entry_parameters: tuple[str, ...] = ()
     retries_per_sample: int = 1
@@ -245,6 +259,7 @@ class Pipeline:
     hosts: tuple[str, ...] = ()
     backends: tuple[BackendFacts, ...] = ()
     examples: tuple[Mapping[str, Any], ...] = ()
+    photograph_block: Callable[[int, int], Mapping[str, Any]] = no_choice
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def sample_blocks(self) -> tuple[Mapping[str, Any], ...]:

@@ -7,7 +7,7 @@ no harm.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field, FiniteFloat
 
@@ -17,7 +17,7 @@ MAXIMUM_REPORT_BYTES = 3500
 """The kubelet keeps the last 4,096 bytes of a termination message; a cut head would not parse."""
 OUTPUT_IN_USE = "OutputInUse"
 """Reason of a report: another holder has the output's lock, until `retry_at` at the earliest."""
-AWAITING = "AwaitingSelection"
+AWAITING: Final = "AwaitingSelection"
 """Reason of a sample, and of a run, that a person's answer would let go on."""
 PROGRAM_FAULT = "ProgramFault"
 """Reason of a process that ended by a mistake in the code, which no repetition mends."""
@@ -130,7 +130,7 @@ class Report(Params):
             total=total, done=total - missing - failed - waiting, failed=failed, waiting=waiting, missing=missing
         )
 
-    def nothing_left(self) -> str:
+    def empty_reason(self) -> str:
         """The message if the pipeline's rules left out every unit, naming the rules; empty otherwise."""
         units = self.counted()
         if not units.total or units.rejected < units.total:
@@ -145,11 +145,15 @@ class Report(Params):
         """
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         data["failures"] = [_cut_failure(failure) for failure in data.get("failures", [])[:MAXIMUM_FAILURES]]
-        data["warnings"] = [cut(text, MAXIMUM_WARNING_BYTES) for text in data.get("warnings", [])[:10]]
+        warnings = data.get("warnings", [])[:10]
+        data["warnings"] = [cut(text, 1000) for text in warnings]
         data["outputs"] = {name: cut(text, 300) for name, text in data.get("outputs", {}).items()}
         data["chosen"] = dict(list(data.get("chosen", {}).items())[:MAXIMUM_CHOSEN])
         data["message"] = cut(data.get("message", ""), 600)
         encoded = _encode(data)
+        if len(encoded) > MAXIMUM_REPORT_BYTES:
+            data["warnings"] = [cut(text, MAXIMUM_WARNING_BYTES) for text in warnings]
+            encoded = _encode(data)
         while len(encoded) > MAXIMUM_REPORT_BYTES and _drop_one(data):
             encoded = _encode(data)
         return encoded

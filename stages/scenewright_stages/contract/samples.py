@@ -101,6 +101,7 @@ class Sample:
         overrides: parameters that its entry sets, as in a manifest.
         provided: stage outputs that come with the input, by stage and output.
         rejected: reason and message when the index step refused the sample.
+        notes: what the user should know of its input; part of no key.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Sample:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     provided: Mapping[str, Mapping[str, SourceFile]] = field(default_factory=dict)
     rejected: tuple[str, str] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def source(self) -> SourceFile | None:
@@ -179,6 +181,8 @@ class Sample:
             }
         if self.rejected is not None:
             out["rejected"] = list(self.rejected)
+        if root.notes:
+            out["notes"] = list(root.notes)
         return out if any(out.get("expanded", ())) else {name: out[name] for name in out if name != "expanded"}
 
     @classmethod
@@ -206,6 +210,7 @@ class Sample:
                 for stage, outputs in data.get("provided", {}).items()
             },
             rejected=(rejected[0], rejected[1]) if rejected else None,
+            notes=tuple(data.get("notes", ())),
         )
         added = data.get("expanded") or [{}] * (len(ids) - 1)
         for name, attributes in zip(ids[1:], added, strict=True):

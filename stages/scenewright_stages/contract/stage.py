@@ -329,6 +329,10 @@ class Dated:
     content: bytes
 
 
+IndexContent = bytes | Dated | Callable[[], bytes]
+"""Content of an index file. A function is called when the file is stored, so only one large file is in memory."""
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """What a publication holds; input of the index files that data set loaders read.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import zlib
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -11,7 +14,53 @@ from scenewright_stages.contract.params import Params
 
 ENVIRONMENT = "SCENEWRIGHT_TASK"
 SHARD_ENVIRONMENT = "JOB_COMPLETION_INDEX"
+QUIT_URLS_ENVIRONMENT = "SCENEWRIGHT_QUIT_URLS"
+"""Where the process posts at its end, separated by spaces: containers beside it that would otherwise never end."""
 MAXIMUM_TASK_BYTES = 32 * 1024
+"""Longest task as plain JSON. A longer one is compressed, and split over several variables."""
+_PART_BYTES = 96 * 1024
+"""Of one variable; Linux allows 128 KiB."""
+_MOST_PARTS = 6
+_COMPRESSED = "zlib"
+
+
+class TaskTooLargeError(ValueError):
+    """The spec is so long that its task does not fit into a Pod's environment."""
+
+
+def task_environment(text: str) -> dict[str, str]:
+    """The environment variables that hold a task, given as JSON.
+
+    Raises:
+        TaskTooLargeError: it is too large even when compressed.
+    """
+    if len(text.encode()) <= MAXIMUM_TASK_BYTES:
+        return {ENVIRONMENT: text}
+    packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    parts = [packed[start : start + _PART_BYTES] for start in range(0, len(packed), _PART_BYTES)]
+    if len(parts) > _MOST_PARTS:
+        most = _MOST_PARTS * _PART_BYTES
+        raise TaskTooLargeError(f"the task has {len(packed)} bytes when compressed, more than {most}")
+    named = {f"{ENVIRONMENT}_{number}": part for number, part in enumerate(parts)}
+    return {ENVIRONMENT: f"{_COMPRESSED}:{len(parts)}", **named}
+
+
+def task_in(environment: Mapping[str, str]) -> str | None:
+    """The JSON of the task in the environment; None if there is none.
+
+    Raises:
+        ValueError: a part is missing or damaged.
+    """
+    text = environment.get(ENVIRONMENT)
+    form, _, count = (text or "").partition(":")
+    if form != _COMPRESSED:
+        return text
+    parts = [environment.get(f"{ENVIRONMENT}_{number}", "") for number in range(int(count))]
+    try:
+        return zlib.decompress(base64.b64decode("".join(parts), validate=True)).decode()
+    except zlib.error as error:
+        raise ValueError(f"{ENVIRONMENT}: {error}") from None
+
 
 MODELS_STEP = "models"
 INDEX_STEP = "index"

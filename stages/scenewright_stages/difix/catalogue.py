@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,6 +11,7 @@ import yaml
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.stage import Catalogue, Dropped
+from scenewright_stages.contract.tables import table
 from scenewright_stages.difix.params import PairsParams
 
 PROMPT = "remove degradation"
@@ -131,12 +130,11 @@ def _lines(rows: Sequence[Row]) -> bytes:
 
 
 def _dropped(catalogue: Catalogue) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("sample_id", "stage", "reason", "message"))
-    for each in catalogue.dropped:
-        writer.writerow((each.sample.attributes.get("pair", each.sample.id), each.stage, each.reason, each.message))
-    return text.getvalue().encode()
+    rows = (
+        (str(each.sample.attributes.get("pair", each.sample.id)), each.stage, each.reason, each.message)
+        for each in catalogue.dropped
+    )
+    return table(("sample_id", "stage", "reason", "message"), rows)
 
 
 def _json(value: Any) -> bytes:

@@ -48,6 +48,7 @@ class _Example:
         corner: position of the crop for the texture loss, (2,) in [0, 1).
         key: of the reference; None without one.
         reference: (1, 1, 3, H', W') padded; None without one, and if its latents are kept.
+        counted: (1, 1, H, W) bool, pixels of the photograph that count; None if all do.
     """
 
     render: torch.Tensor
@@ -55,6 +56,7 @@ class _Example:
     corner: NDArray[np.float64]
     key: ReferenceKey | None
     reference: torch.Tensor | None
+    counted: torch.Tensor | None = None
 
 
 class KeptLatents:
@@ -149,7 +151,8 @@ class DifixLearner(Learner[DifixNetwork]):
         found = []
         for place in self.team.share(batch):
             files, flipped = pairs[chosen[place]], bool(flips[place])
-            view, target = load_pair(files).view, load_pair(files).target
+            pair = load_pair(files)
+            view, target, counted = pair.view, pair.target, pair.counted
             key = None
             if self.params.use_reference and files.reference is not None:
                 key = files.reference, flipped, view.srgb.shape[:2]
@@ -157,12 +160,20 @@ class DifixLearner(Learner[DifixNetwork]):
                 view = self._seen(files)
             if flipped:
                 view, target = _flipped(view), target[:, ::-1]
+                counted = None if counted is None else counted[:, ::-1]
             views = padded(views_of(view)[None], self.network.multiple())
             truth = torch.from_numpy(target.transpose(2, 0, 1).copy())[None]
             if self.network.prompt.is_cuda:
                 views, truth = views.pin_memory(), truth.pin_memory()
             found.append(
-                _Example(views[:, :1], truth, corners[place], key, views[:, 1:] if views.shape[1] > 1 else None)
+                _Example(
+                    views[:, :1],
+                    truth,
+                    corners[place],
+                    key,
+                    views[:, 1:] if views.shape[1] > 1 else None,
+                    None if counted is None else torch.from_numpy(counted.copy())[None, None],
+                )
             )
         return found
 
@@ -175,9 +186,10 @@ class DifixLearner(Learner[DifixNetwork]):
             fixed = self.network(render, self._latents(example))
         losses = self.params.difix.losses
         textures = number > losses.gram_after
-        return difix_loss(
-            fixed[..., :height, :width].float(), truth, losses, self._perception, textures, example.corner
-        )
+        picture = fixed[..., :height, :width].float()
+        if example.counted is not None:
+            picture = torch.where(example.counted.to(device), picture, truth)
+        return difix_loss(picture, truth, losses, self._perception, textures, example.corner)
 
     def _latents(self, example: _Example) -> torch.Tensor | None:
         """The reference's, computed at most once while there is room for them."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -26,26 +25,24 @@ from scenewright_stages.difix.learning import CHECKPOINT, best_checkpoint
 from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair, load_reference, read_pairs
 from scenewright_stages.difix.strategies import evenly_spaced
 from scenewright_stages.difix.tune import DATASET, LPIPS, read_loss_table
-from scenewright_stages.report.page import render_page
-from scenewright_stages.report.pictures import photograph
 from scenewright_stages.vision.imaging.metrics import array_psnr, ssim
 
 METHOD = "tuned"
 TUNED_ON = 24
 """Training pairs on which the filters are tuned."""
 WORST = 12
+STRIP_GAP = 4
+"""White rows below each strip."""
 _DRAWS = 1000
-_PAGE = Path(__file__).parent / "templates" / "evaluation.html.j2"
 
 Score = dict[str, dict[str, float]]
-Captioned = tuple[str, NDArray[np.uint8]]
 
 
 class EvaluateStage(Stage[FixerParams]):
     """Measures PSNR, SSIM and LPIPS by group, with bootstrap intervals."""
 
     def process(self, sample: Sample, inputs: StageInputs[FixerParams]) -> StageResult:
-        """Writes ``eval/``: numbers, table, strips and a page."""
+        """Writes ``eval/``: numbers, table and strips."""
         root = inputs.named[DATASET]
         best, _ = best_checkpoint(read_loss_table(inputs.path("tune", "loss")))
         checkpoint = inputs.path("tune", "checkpoints") / f"{CHECKPOINT.format(step=best)}.safetensors"
@@ -88,21 +85,22 @@ class EvaluateStage(Stage[FixerParams]):
         scores: Mapping[str, Score],
         methods: Mapping[str, Callable[[FlawedView], NDArray[np.float32]]],
     ) -> StageResult:
-        names = {"metrics": "metrics.json", "table": "table.md", "page": "report.html"}
+        names = {"metrics": "metrics.json", "table": "table.md"}
         outputs = {name: inputs.workspace / file for name, file in names.items()}
-        outputs["metrics"].write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
         outputs["table"].write_text(table(report))
         gains = {name: score[METHOD]["psnr"] - score["identity"]["psnr"] for name, score in scores.items()}
         worst = sorted(tests, key=lambda pair: gains[pair.name])[:WORST]
         strips = {"strips": evenly_spaced(tests, inputs.params.test_strips), "worst": worst}
-        shown: dict[str, list[Captioned]] = {}
+        shown: dict[str, list[dict[str, Any]]] = {}
         for name, chosen in strips.items():
             outputs[name] = inputs.workspace / f"{name}.png"
             rows = [strip(_seen(pair, inputs.params), methods[METHOD]) for pair in chosen]
             cv2.imwrite(str(outputs[name]), stacked(rows)[..., ::-1])
-            captions = [f"{pair.name}: {gains[pair.name]:+.2f} dB" for pair in chosen]
-            shown[name] = list(zip(captions, rows, strict=True))
-        outputs["page"].write_text(page(report, shown))
+            shown[name] = [
+                {"pair": pair.name, "gain": round(gains[pair.name], 2), "height": row.shape[0], "width": row.shape[1]}
+                for pair, row in zip(chosen, rows, strict=True)
+            ]
+        outputs["metrics"].write_text(json.dumps({**report, "shown": shown}, indent=1, sort_keys=True) + "\n")
         whole = report["all"]["gain_over"]
         metrics = {
             "psnr": report["all"]["methods"][METHOD]["psnr"],
@@ -120,10 +118,12 @@ def scored(
 ) -> Score:
     """PSNR, SSIM and, if available, LPIPS of every method on a pair."""
     truth = torch.from_numpy(pair.target)
+    counted = None if pair.counted is None else torch.from_numpy(pair.counted)
     found = {}
     for name, method in methods.items():
-        picture = np.clip(method(pair.view), 0, 1)
-        found[name] = {"psnr": array_psnr(picture, pair.target), "ssim": float(ssim(torch.from_numpy(picture), truth))}
+        picture = pair.judged(np.clip(method(pair.view), 0, 1))
+        similarity = float(ssim(torch.from_numpy(picture), truth, counted))
+        found[name] = {"psnr": array_psnr(picture, pair.target, pair.counted), "ssim": similarity}
         if perception is not None:
             found[name]["lpips"] = _distance(picture, pair.target, perception)
     return found
@@ -187,34 +187,8 @@ def strip(pair: LoadedPair, fixer: Callable[[FlawedView], NDArray[np.float32]]) 
 def stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Strips of possibly different widths, stacked on white."""
     width = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    padded = [np.pad(row, ((0, STRIP_GAP), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     return np.concatenate(padded)
-
-
-@dataclass(frozen=True)
-class EvaluationPage:
-    """Content of the page: numbers as in ``metrics.json``, table rows, and captioned strips."""
-
-    title: str
-    numbers: Mapping[str, Any]
-    methods: Sequence[str]
-    rows: Sequence[tuple[str, Mapping[str, Any]]]
-    pictures: Sequence[Mapping[str, Any]]
-
-    @property
-    def has_lpips(self) -> bool:
-        """Whether LPIPS was measured."""
-        return "lpips" in self.numbers["all"]["methods"][METHOD]
-
-
-def page(report: Mapping[str, Any], strips: Mapping[str, Sequence[Captioned]]) -> str:
-    """A self-contained page with the tables, then each strip below its caption."""
-    shown = []
-    for name, title in (("strips", "Pairs from all test groups"), ("worst", "The pairs with the least gain")):
-        pictures = [photograph(row.astype(np.float32) / 255, caption, caption) for caption, row in strips[name]]
-        shown.append({"title": title, "pictures": pictures})
-    rows = [("all", report["all"]), *report["groups"].items()]
-    return render_page(_PAGE, EvaluationPage("Evaluation", report, list(report["all"]["methods"]), rows, shown))
 
 
 def _seen(files: PairFiles, params: FixerParams) -> LoadedPair:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.difix.params import GateParams
-from scenewright_stages.vision.imaging.metrics import array_psnr
-from scenewright_stages.vision.types import Uint8Array
+from scenewright_stages.vision.imaging.metrics import array_psnr, sharpness
+from scenewright_stages.vision.types import Mask, Uint8Array
 
 FLAT_LEVELS = 3.0
 """A picture whose levels deviate less than this from their mean shows nothing."""
+LEAST_COUNTED = 0.05
+"""Least share of valid pixels of a photograph that is compared with anything."""
 _SHIFT = 2
 _DETAIL = (1 / 96, 1 / 16)
 """Between these shares of a picture's width lie the structures that two views of one place have in common: finer ones
@@ -58,6 +60,7 @@ class Candidate:
         target, reference: (H, W, 3) uint8 photographs.
         warped: (H, W, 3) float32, the reference warped into the target's camera.
         valid: (H, W) bool, where the warp has content.
+        counted: (H, W) bool, the target's pixels that count; None if all do.
     """
 
     render: NDArray[np.float32]
@@ -66,6 +69,7 @@ class Candidate:
     reference: Uint8Array
     warped: NDArray[np.float32]
     valid: NDArray[np.bool_]
+    counted: Mask | None = None
 
 
 def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measured:
@@ -77,24 +81,30 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
         gates: the thresholds.
 
     Raises:
-        SampleRejected: a gate refuses it; reasons NotFinite, Flat, ReferenceIsTarget, Uncovered, TooFar, Foreign,
-            Blurred, TooGood, Misregistered.
+        SampleRejected: a gate refuses it; reasons Masked, NotFinite, Flat, ReferenceIsTarget, Uncovered, TooFar,
+            Foreign, Blurred, TooGood, Misregistered.
     """
     render, alpha, target, reference = pair.render, pair.alpha, pair.target, pair.reference
+    counted = np.ones(alpha.shape, np.bool_) if pair.counted is None else pair.counted
+    if counted.mean() < LEAST_COUNTED:
+        raise SampleRejected(
+            "Masked", f"{counted.mean():.1%} of the target's pixels are valid, at least {LEAST_COUNTED:.0%} are needed"
+        )
     if not (np.isfinite(render).all() and np.isfinite(alpha).all()):
         raise SampleRejected("NotFinite", "the render holds values that are not finite")
     for name, picture in (("target", target.astype(np.float32)), ("render", render * 255), ("reference", reference)):
-        if float(np.asarray(picture, np.float32).std()) < FLAT_LEVELS:
+        levels = np.asarray(picture, np.float32)
+        if float((levels if pair.counted is None or name == "reference" else levels[counted]).std()) < FLAT_LEVELS:
             raise SampleRejected("Flat", f"the {name} shows nothing: its levels hardly differ")
     if target.shape == reference.shape and np.array_equal(target, reference):
         raise SampleRejected("ReferenceIsTarget", "reference and target are the same picture")
-    covered = float((alpha > 0.5).mean())
+    covered = float((alpha > 0.5)[counted].mean())
     if covered < gates.coverage:
         raise SampleRejected("Uncovered", f"{covered:.0%} of the render is covered, at least {gates.coverage:.0%}")
-    sharp = sharpness(target) / max(usual_sharpness, 1e-9)
+    sharp = sharpness(target, pair.counted) / max(usual_sharpness, 1e-9)
     truth = (target / 255).astype(np.float32)
-    gain = shift_gain(render, truth)
-    found = Measured(array_psnr(render, truth), gain, sharp, covered, agreement(pair, truth))
+    gain = shift_gain(render, truth, pair.counted)
+    found = Measured(array_psnr(render, truth, pair.counted), gain, sharp, covered, agreement(pair, truth))
     if found.psnr < gates.psnr[0]:
         raise SampleRejected("TooFar", f"{found.psnr:.1f} dB: the render shows something else")
     if found.agreement < gates.agreement:
@@ -113,15 +123,6 @@ def measure(pair: Candidate, usual_sharpness: float, gates: GateParams) -> Measu
     return found
 
 
-def sharpness(picture: Uint8Array) -> float:
-    """Standard deviation of the luminance's Laplacian, relative to that of the luminance.
-
-    A mean of absolute values would hardly respond to blur in mostly smooth images, where 8-bit rounding dominates it.
-    """
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).std() / max(1.0, float(grey.std())))
-
-
 def agreement(pair: Candidate, truth: NDArray[np.float32]) -> float:
     """How well the target's structure correlates with what is known of the same view, from -1 to 1.
 
@@ -133,7 +134,9 @@ def agreement(pair: Candidate, truth: NDArray[np.float32]) -> float:
         pair: render, coverage and warped reference.
         truth: (H, W, 3) float32, the target.
     """
-    sources = ((pair.render, pair.alpha > 0.5), (pair.warped, pair.valid))
+    sources = [(pair.render, pair.alpha > 0.5), (pair.warped, pair.valid)]
+    if pair.counted is not None:
+        sources = [(picture, mask & pair.counted) for picture, mask in sources]
     usable = [(picture, mask) for picture, mask in sources if float(mask.mean()) >= _COMMON]
     return max((correlation(picture, truth, mask) for picture, mask in usable), default=0.0)
 
@@ -157,12 +160,17 @@ def _blurred(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return found.reshape(picture.shape)
 
 
-def shift_gain(render: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+def shift_gain(render: NDArray[np.float32], truth: NDArray[np.float32], counted: Mask | None = None) -> float:
     """PSNR gain in dB of shifting the render by up to two pixels; 0 if no shift improves it."""
     inner = truth[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
+    mask = None if counted is None else counted[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
+    if mask is not None and not mask.any():
+        return 0.0
     height, width = inner.shape[:2]
     scores = {
-        (down, right): array_psnr(np.ascontiguousarray(render[down : down + height, right : right + width]), inner)
+        (down, right): array_psnr(
+            np.ascontiguousarray(render[down : down + height, right : right + width]), inner, mask
+        )
         for down in range(2 * _SHIFT + 1)
         for right in range(2 * _SHIFT + 1)
     }

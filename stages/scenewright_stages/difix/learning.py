@@ -104,7 +104,8 @@ class Learner(ABC, Generic[NetworkT]):
 
     def validate(self, pairs: Sequence[PairFiles]) -> float:
         """Mean PSNR of the EMA weights over some of the pairs, recorded for the last step."""
-        scores = [array_psnr(self.fix(each), load_pair(each).target) for each in evenly_spaced(pairs, _VALIDATED)]
+        chosen = [(each, load_pair(each)) for each in evenly_spaced(pairs, _VALIDATED)]
+        scores = [array_psnr(self.fix(files), pair.target, pair.counted) for files, pair in chosen]
         found = round(float(np.mean(scores)), SCORE_DIGITS)
         number, loss, _ = self.rows[-1]
         self.rows[-1] = (number, loss, found)
@@ -145,8 +146,9 @@ class ClassicLearner(Learner[FixNetwork]):
 
     def gradients(self, pairs: Sequence[PairFiles], number: int) -> torch.Tensor:
         """See ``Learner.gradients``."""
-        *seen, target = batch_of(pairs, self.params, self.random(number))
-        loss = loss_of(self.network(*seen), target, self.params.losses)
+        *seen, target, counted = batch_of(pairs, self.params, self.random(number))
+        fixed = torch.where(counted > 0, self.network(*seen), target)
+        loss = loss_of(fixed, target, self.params.losses)
         self._optimiser.zero_grad()
         torch.autograd.backward(loss)
         return loss.detach()
@@ -171,7 +173,7 @@ def best_checkpoint(rows: Sequence[Row]) -> tuple[int, float]:
 
 
 def batch_of(pairs: Sequence[PairFiles], params: FixerParams, random: np.random.Generator) -> Planes:
-    """Render, coverage, warped reference, validity and photograph of a batch of crops, each (B, C, h, w)."""
+    """Render, coverage, warped reference, validity, photograph and its valid pixels of crops, each (B, C, h, w)."""
     crops = []
     for number in random.integers(len(pairs), size=params.batch):
         pair = load_pair(pairs[number])
@@ -194,11 +196,13 @@ def loss_of(fixed: torch.Tensor, target: torch.Tensor, weights: LossParams) -> t
 def _crop(pair: LoadedPair, side: int, random: np.random.Generator) -> Planes:
     target = torch.from_numpy(pair.target.transpose(2, 0, 1).copy())
     height, width = target.shape[1:]
+    counted = torch.ones(1, height, width) if pair.counted is None else torch.from_numpy(pair.counted)[None].float()
     top = int(random.integers(max(1, height - side + 1)))
     left = int(random.integers(max(1, width - side + 1)))
     flipped = bool(random.integers(2))
-    planes = [plane[:, top : top + side, left : left + side] for plane in (*tensors_of(pair.view), target)]
-    return tuple(plane.flip(-1) if flipped else plane for plane in planes)
+    planes = (*tensors_of(pair.view), target, counted)
+    cut = [plane[:, top : top + side, left : left + side] for plane in planes]
+    return tuple(plane.flip(-1) if flipped else plane for plane in cut)
 
 
 def _rate(step: int, steps: int) -> float:

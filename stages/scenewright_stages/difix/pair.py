@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from scenewright_stages.captures import BESIDE
 from scenewright_stages.contract.errors import SampleRejected
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.difix.gates import Candidate, Measured, measure, sharpness
+from scenewright_stages.difix.gates import Candidate, Measured, measure
 from scenewright_stages.difix.params import PairsParams, SourceParams
 from scenewright_stages.difix.strategies import NO_REFERENCE
 from scenewright_stages.scenes.captures import flawed_view
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.imaging.archives import save_arrays
+from scenewright_stages.vision.imaging.metrics import sharpness
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
 from scenewright_stages.vision.types import Uint8Array
 
@@ -42,13 +44,19 @@ class PairStage(Stage[PairsParams]):
         scene = GaussianScene.load_npz(inputs.path("spoil", "scene")).to(self.renderer.device)
         target = photographs.photographs[int(sample.attributes["target"])]
         number = int(sample.attributes["reference"])
+        if int(sample.attributes["target"]) in photographs.left_out:
+            raise SampleRejected(
+                "Copy", f"{target.name} is a copy of another photograph, on which the scene was trained"
+            )
         if number == NO_REFERENCE:
             raise SampleRejected("NoReference", f"no photograph may be the reference of {target.name}: see reference")
         beside = BESIDE in self.context.stage.upstream()
         others = _photographs(inputs.path(BESIDE, "photographs")) if beside else photographs
         reference = others.photographs[number]
+        placed = photographs.frame.camera_from(reference.camera, others.frame)
+        reference = replace(reference, camera=placed)
         view = flawed_view(scene, target.camera, reference, self.renderer)
-        candidate = Candidate(view.srgb, view.alpha, target.srgb, reference.srgb, view.warped, view.valid)
+        candidate = Candidate(view.srgb, view.alpha, target.srgb, reference.srgb, view.warped, view.valid, target.valid)
         measured = measure(candidate, _usual_sharpness(photographs), inputs.params.gates)
         return self._result(sample, inputs, (target, reference), candidate, measured)
 
@@ -62,8 +70,8 @@ class PairStage(Stage[PairsParams]):
     ) -> StageResult:
         target, reference = photographs
         outputs: dict[str, Any] = {"image": Pixels(as_bytes(pair.render))}
-        for name, photograph in (("target", target), ("reference", reference)):
-            outputs[name] = write_jpeg(inputs.workspace / f"{name}.jpg", photograph.srgb)
+        for name, picture in (("target", learned(pair)), ("reference", reference.srgb)):
+            outputs[name] = write_jpeg(inputs.workspace / f"{name}.jpg", picture)
         outputs["conditions"] = inputs.workspace / "conditions.npz"
         save_arrays(
             outputs["conditions"],
@@ -71,6 +79,7 @@ class PairStage(Stage[PairsParams]):
                 "alpha": as_bytes(pair.alpha),
                 "warped": as_bytes(pair.warped),
                 "valid": pair.valid.astype(np.uint8),
+                **({} if pair.counted is None else {"counted": pair.counted.astype(np.uint8)}),
             },
         )
         facts = pair_facts(sample, inputs.params, target, reference)
@@ -78,6 +87,13 @@ class PairStage(Stage[PairsParams]):
         outputs["meta"] = inputs.workspace / "meta.json"
         outputs["meta"].write_text(json.dumps(meta, indent=1) + "\n")
         return StageResult(outputs, metrics={**facts, **measured.to_json()})
+
+
+def learned(pair: Candidate) -> Uint8Array:
+    """The target as published: pixels that do not count are the render's, so no trainer learns anything from them."""
+    if pair.counted is None:
+        return pair.target
+    return np.where(pair.counted[..., None], pair.target, as_bytes(pair.render))
 
 
 def pair_facts(sample: Sample, params: PairsParams, target: Photograph, reference: Photograph) -> dict[str, Any]:
@@ -137,4 +153,4 @@ def _photographs(path: Path) -> PosedPhotographs:
 
 
 def _usual_sharpness(photographs: PosedPhotographs) -> float:
-    return float(np.median([sharpness(each.srgb) for each in photographs.photographs]))
+    return float(np.median([sharpness(each.srgb, each.valid) for each in photographs.photographs]))

@@ -45,10 +45,18 @@ class PairFiles:
 
 @dataclass(frozen=True, eq=False)
 class LoadedPair:
-    """A pair in memory: the render with its conditions, and the photograph, (H, W, 3) float32 in [0, 1]."""
+    """A pair in memory: the render with its conditions, and the photograph, (H, W, 3) float32 in [0, 1].
+
+    `counted` (H, W) bool marks the photograph's valid pixels; None if all are.
+    """
 
     view: FlawedView
     target: NDArray[np.float32]
+    counted: NDArray[np.bool_] | None = None
+
+    def judged(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A picture (H, W, 3) with the photograph's colours where its pixels do not count, so they cost nothing."""
+        return picture if self.counted is None else np.where(self.counted[..., None], picture, self.target)
 
 
 def read_pairs(root: Path, side: str) -> list[PairFiles]:
@@ -78,7 +86,8 @@ def load_pair(files: PairFiles) -> LoadedPair:
         return LoadedPair(FlawedView.alone(image), target)
     with np.load(files.conditions, allow_pickle=False) as known:
         alpha, warped = (known[name].astype(np.float32) / 255 for name in ("alpha", "warped"))
-        return LoadedPair(FlawedView(image, alpha, warped, known["valid"] > 0), target)
+        counted = known["counted"] > 0 if "counted" in known.files else None
+        return LoadedPair(FlawedView(image, alpha, warped, known["valid"] > 0), target, counted)
 
 
 @lru_cache(maxsize=256)

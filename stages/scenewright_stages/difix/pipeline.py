@@ -61,7 +61,7 @@ def pair_stage(params: PairsParams) -> StageSpec:
         title="Make pairs",
         version=3,
         implementation="scenewright_stages.difix.pair:PairStage",
-        reads=(Read("capture"), *((Read(BESIDE),) if _beside(params) else ()), Read("spoil")),
+        reads=(Read("capture"), *((Read(BESIDE),) if _captures_beside(params) else ()), Read("spoil")),
         outputs=(
             OutputContract("image", "samples/{pair}/image.png", "image"),
             OutputContract("target", "samples/{pair}/target_image.jpg", "image"),
@@ -87,11 +87,11 @@ def pairs_stages(params: PairsParams) -> tuple[StageSpec, ...]:
     """capture (with a neighbouring moment if references come from it) -> spoil (per strategy and level) -> pair (per
     target).
     """
-    beside = (capture_stage(beside=True),) if _beside(params) else ()
+    beside = (capture_stage(beside=True),) if _captures_beside(params) else ()
     return capture_stage(), *beside, spoil_stage(params), pair_stage(params)
 
 
-def _beside(params: PairsParams) -> bool:
+def _captures_beside(params: PairsParams) -> bool:
     """Whether references come from another moment."""
     return params.reference.time == "other"
 
@@ -156,7 +156,7 @@ def evaluate_stage(params: FixerParams) -> StageSpec:
     return StageSpec(
         name="evaluate",
         title="Evaluate",
-        version=2,
+        version=3,  # the page is the publication's, and metrics.json names the strips
         implementation="scenewright_stages.difix.evaluate:EvaluateStage",
         image="gaussians",
         reads=(Read("tune", ("checkpoints", "loss")),),
@@ -165,7 +165,6 @@ def evaluate_stage(params: FixerParams) -> StageSpec:
             OutputContract("table", "eval/table.md", "text"),
             OutputContract("strips", "eval/strips.png", "image"),
             OutputContract("worst", "eval/worst.png", "image"),
-            OutputContract("page", "eval/report.html", "html"),
         ),
         parameters=("test_strips",),
         inputs=("dataset",),
@@ -202,6 +201,7 @@ FIXER = Pipeline(
     kind="TuningRun",
     params=FixerParams,
     stages=fixer_stages,
+    reporter="scenewright_stages.difix.tuning_report:TuningReporter",
     examples=({"backend": "difix", "learningRate": _FINE_TUNING_RATE, "difix": _TWO_GPUS},),
     chosen="scenewright_stages.difix.catalogue:chosen_checkpoints",
     partial_catalogue=True,

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.difix.params import PairsParams
 from scenewright_stages.difix.pipeline import pairs_stages
+from scenewright_stages.photographs.browse import Entry, entry, metrics_of
 from scenewright_stages.photographs.overview import DatasetReporter, Measure, Overview, PairFiles
 from scenewright_stages.photographs.page import DatasetData
 from scenewright_stages.report.charts import Distribution, distribution
+from scenewright_stages.report.data import NextStep
 
 PAIR = PairFiles(("pair", "image"), "as the spoilt scene renders it", ("pair", "target"), "as photographed")
+_NEXT_STEPS = (
+    NextStep(
+        "Train a fixer with these pairs: a TuningRun that names this job, or upstream's trainer with", "difix/data.json"
+    ),
+    NextStep("Change how scenes are spoilt and run again; what has not changed is kept:", "scenewright run JOB.yaml"),
+)
 MEASURES = (
     Measure("psnr", "pair", False, "Farthest from the photograph", "PSNR of the render, dB"),
     Measure("shift_gain", "pair", True, "Least certain registration", "What a shift by up to two pixels gains, dB"),
@@ -35,7 +43,26 @@ class PairsReporter(DatasetReporter):
             facts=_facts,
             measures=MEASURES,
             distributions=_distributions(overview),
+            describe=_cards,
+            next_steps=_NEXT_STEPS,
         )
+
+
+def _cards(outcome: SampleOutcome) -> Iterator[Entry]:
+    """A pair as a trainer gets it: the spoilt render, the photograph as its target, and the reference."""
+    metrics = metrics_of(outcome, "pair")
+    files = (
+        ("pair", "image", "input: spoilt render"),
+        ("pair", "target", "target: photograph"),
+        ("pair", "reference", "reference view"),
+    )
+    facets = {
+        "Split": metrics.get("split"),
+        "Source": metrics.get("group_id", outcome.sample.root.id),
+        "Augmentation": f"{metrics['strategy']} {metrics['level']}" if metrics else None,
+    }
+    facts = (f"{metrics['psnr']:.1f} dB",) if metrics else ()
+    yield entry(outcome, str(metrics.get("sample_id", outcome.sample.id)), facets, files, None, facts)
 
 
 def _subtitle(overview: Overview) -> str:

@@ -40,8 +40,9 @@ class SpoilStage(Stage[PairsParams]):
         chosen = select(strategy, level, shots_facts(photographs))
         share = level / 100 if strategy == "underfit" else 1.0
         settings = training_settings(inputs.params.training, share)
-        views = views_of(photographs, chosen.trained)
-        start = start_of(photographs, chosen.trained, inputs.params.training, inputs.seed)
+        trained = [number for number in chosen.trained if number not in photographs.left_out]
+        views = views_of(photographs, trained)
+        start = start_of(photographs, trained, inputs.params.training, inputs.seed)
         rounds = 2 if strategy == "cycle" else 1
         scene = self._train(start.scene(), views, settings, inputs, 0, rounds)
         if strategy == "cycle":
@@ -49,7 +50,7 @@ class SpoilStage(Stage[PairsParams]):
             scene = self._train(start.scene(), renders, settings, inputs, 1, rounds)
         path = inputs.workspace / "scene.npz"
         scene.to("cpu").save_npz(path)
-        metrics = {"gaussians": len(scene), "trained_on": len(chosen.trained), "steps": settings.steps * rounds}
+        metrics = {"gaussians": len(scene), "trained_on": len(trained), "steps": settings.steps * rounds}
         warnings = [f"{start.seeded} start points are random: the capture brings hardly any"] if start.seeded else []
         return StageResult({"scene": path}, metrics=metrics, warnings=warnings)
 

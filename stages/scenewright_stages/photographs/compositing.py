@@ -29,8 +29,8 @@ class Layers:
         foreground: (H, W, 3) uint8 sRGB, the person's own colours; black where alpha is 0.
         whole: (H, W, 3) uint8 sRGB, the photograph with the person's own colours on the edge pixels.
         behind: (N, 3) uint8 sRGB, the pure background colours at the N edge pixels.
-        edge_error: mean difference, in levels of 255, between the photograph's edge pixels and the two layers
-            composited again; 0 without edge pixels.
+        edge_error: mean difference, in levels of 255, between the photograph's edge pixels and what the certain colours
+            on both sides explain of them; 0 without edge pixels. The layers themselves give the photograph back.
     """
 
     foreground: Uint8Array
@@ -51,10 +51,9 @@ def split_layers(photograph: Uint8Array, alpha: Uint8Array) -> Layers:
     edge = outline(alpha)
     if not edge.size:
         return Layers(foreground, whole, np.empty((0, 3), np.uint8), 0.0)
-    front, back = _both_sides(photograph, alpha)
+    front, back, plain = _both_sides(photograph, alpha)
     _row(foreground)[edge] = _row(whole)[edge] = front
-    again = _over(front, back, alpha.reshape(-1)[edge])
-    error = np.abs(again.astype(np.int16) - _row(photograph)[edge]).mean()
+    error = np.abs(plain.astype(np.int16) - _row(photograph)[edge]).mean()
     return Layers(foreground, whole, back, round(float(error), 3))
 
 
@@ -100,15 +99,15 @@ def plain_background(shape: tuple[int, ...], level: int) -> Uint8Array:
     return np.full(shape, level, np.uint8)
 
 
-def _both_sides(photograph: Uint8Array, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array]:
-    """(N, 3) uint8 sRGB each: the person's and the background's colours at the edge pixels."""
+def _both_sides(photograph: Uint8Array, alpha: Uint8Array) -> tuple[Uint8Array, Uint8Array, Uint8Array]:
+    """(N, 3) uint8 sRGB each: colours of person and background at the edge pixels, and what is explained of these."""
     left, top, width, height = cv2.boundingRect(_where((alpha != 0) & (alpha != 255)))
     window = np.s_[max(0, top - REACH) : top + height + REACH, max(0, left - REACH) : left + width + REACH]
     shown, cover = np.ascontiguousarray(photograph[window]), np.ascontiguousarray(alpha[window])
     sides = separate(linear_from_bytes(shown), np.divide(cover, np.float32(255), dtype=np.float32))
     edge = outline(cover)
-    front, back = (bytes_from_linear(_row(colours)[edge]) for colours in sides)
-    return front, back
+    front, back, plain = (bytes_from_linear(_row(colours)[edge]) for colours in (sides.front, sides.back, sides.plain))
+    return front, back, plain
 
 
 def _row(image: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,8 @@
 """Writes ``croissant.json`` (MLCommons Croissant 1.0) for an image data set with one ``metadata.jsonl`` line per image.
 
+It includes the fields of Croissant RAI 1.0 that conferences ask for: limits, biases, personal information, uses,
+impact, synthetic data and provenance.
+
 The lines form one record set, and every kind of image forms another with the same ids, because mlcroissant cannot join
 several file sets to the same lines.
 """
@@ -13,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from scenewright_stages.photographs.card import About
 
 METADATA = "metadata.jsonl"
 CROISSANT = "croissant.json"
@@ -53,14 +58,11 @@ class ImageKind:
     records: str = ""
 
 
-def croissant(
-    name: str, description: str, columns: Sequence[Column], images: Sequence[ImageKind], metadata: bytes
-) -> bytes:
+def croissant(about: About, columns: Sequence[Column], images: Sequence[ImageKind], metadata: bytes) -> bytes:
     """The Croissant description of a data set; deterministic.
 
     Args:
-        name: of the data set.
-        description: one or two sentences.
+        about: name, description and what the RAI fields say.
         columns: of ``metadata.jsonl``; one is called ``id``.
         images: kinds of images.
         metadata: content of ``metadata.jsonl``.
@@ -68,13 +70,40 @@ def croissant(
     content = {
         "@context": json.loads(_CONTEXT.read_text(encoding="utf-8")),
         "@type": "sc:Dataset",
-        "name": name,
-        "description": description,
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": about.name,
+        "description": about.description,
+        "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
+        **({"license": about.licence()} if about.licence() else {}),
+        **_responsible(about),
         "distribution": [_metadata_file(metadata), *(_file_set(kind) for kind in images)],
         "recordSet": [_main_set(columns), *(_image_set(kind) for kind in images)],
     }
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _responsible(about: About) -> dict[str, Any]:
+    """Fields of Croissant RAI, and of PROV for what the data set was made from and by."""
+    models = [
+        {"@type": "prov:SoftwareAgent", "name": one.model or one.backend, "version": one.revision or "classic"}
+        for one in about.models
+    ]
+    return {
+        "rai:dataCollection": " ".join(about.how),
+        "rai:dataCollectionType": ["Synthetic data generation"],
+        "rai:dataAnnotationProtocol": about.labels,
+        "rai:dataLimitations": list(about.limits),
+        "rai:dataBiases": about.biases,
+        "rai:personalSensitiveInformation": about.personal,
+        "rai:dataUseCases": about.uses,
+        "rai:dataSocialImpact": about.impact,
+        "rai:hasSyntheticData": True,
+        "prov:wasDerivedFrom": [{"@type": "prov:Entity", "name": origin.name} for origin in about.origins],
+        "prov:wasGeneratedBy": {
+            "@type": "prov:Activity",
+            "name": "Scenewright",
+            **({"prov:wasAssociatedWith": models} if models else {}),
+        },
+    }
 
 
 def _metadata_file(metadata: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
+from scenewright_stages.photographs.browse import Entry, browser, entry
 from scenewright_stages.photographs.page import (
     Credit,
     DatasetData,
@@ -33,11 +34,10 @@ from scenewright_stages.photographs.page import (
 )
 from scenewright_stages.photographs.pictures import read_rgb
 from scenewright_stages.report.charts import Distribution, LightPoint
-from scenewright_stages.report.data import Failure
-from scenewright_stages.report.pictures import Picture, evenly_spaced, thumbnail
+from scenewright_stages.report.data import Failure, NextStep
+from scenewright_stages.report.pictures import Picture, thumbnail
 from scenewright_stages.report.rows import job_name, parameter_rows, weights_text
 
-SHOWN_PAIRS = 12
 SHOWN_WORST = 4
 NAMED_SAMPLES = 8
 PICTURE_SIDE = 320
@@ -121,6 +121,8 @@ class Overview:
         light_count: int = 0,
         galleries: tuple[Gallery, ...] = (),
         tables: tuple[Table, ...] = (),
+        describe: Callable[[SampleOutcome], Iterable[Entry]] | None = None,
+        next_steps: tuple[NextStep, ...] = (),
     ) -> DatasetData:
         """Everything that the page shows.
 
@@ -132,8 +134,11 @@ class Overview:
             facts: returns the facts shown with a sample.
             measures: for finding the worst samples.
             distributions: histograms of metrics; None if there are too few values.
-            lights, light_count, galleries, tables: see `DatasetData`.
+            lights, light_count, galleries, tables, next_steps: see `DatasetData`.
+            describe: returns the cards of a done sample; without it, one card with the two pictures of `shown`.
         """
+        found = [each for each in distributions if each is not None]
+        cards = browser(self.entries(describe or partial(self._entries, facts)))
         return DatasetData(
             title=job_name(job),
             pipeline=pipeline,
@@ -141,17 +146,19 @@ class Overview:
             duration=sum(record.seconds for record in self.records),
             subtitle=subtitle,
             counts=tuple(self.counts()),
-            pairs=self.pairs(facts),
+            browser=cards,
             reasons=tuple(self.reasons()),
             lights=lights,
             light_count=light_count,
-            distributions=tuple(each for each in distributions if each is not None),
+            distributions=tuple(each for each in found if each.is_worth_drawing),
+            ranges=tuple((each.title, each.text) for each in found if not each.is_worth_drawing),
             galleries=galleries,
             tables=tables,
             gates=tuple(self.gates(measures)),
             stages=tuple(self.stage_rows()),
             credits=tuple(self.credits()),
             parameters=tuple(parameter_rows(parameters, type(parameters)())),
+            next_steps=next_steps,
         )
 
     @cached_property
@@ -222,21 +229,35 @@ class Overview:
         for (capability, backend, weights, licence, note), count in sorted(counted.items()):
             yield Credit(capability, backend, weights, licence, count, note)
 
-    def pairs(self, facts: Facts) -> tuple[Pair, ...]:
-        """Before and after of some evenly spaced samples, with facts about each."""
-        return self._pairs([self.done[place] for place in evenly_spaced(len(self.done), SHOWN_PAIRS)], facts)
+    def entries(self, describe: Callable[[SampleOutcome], Iterable[Entry]]) -> Iterator[Entry]:
+        """The cards of all samples: what `describe` says of the done ones, and why the others are not there."""
+        for outcome in self.done:
+            for card in describe(outcome):
+                yield replace(card, facets={"State": "done", **card.facets})
+        for outcome, failure in self.dropped:
+            rejected = any(record.state == "rejected" for record in outcome.records.values())
+            state = "rejected" if rejected or outcome.sample.rejected else "failed"
+            facets = {"State": state, "Source": outcome.sample.root.id}
+            yield Entry(outcome.sample.id, facets, facts=(f"{failure.reason}: {failure.message}",))
+
+    def _entries(self, facts: Facts, outcome: SampleOutcome) -> Iterator[Entry]:
+        pair = self.shown
+        files = [(*pair.before, pair.before_words), (*pair.after, pair.after_words)]
+        yield entry(outcome, outcome.sample.id, {"Source": outcome.sample.root.id}, files, None, facts(outcome))
 
     def gates(self, measures: Sequence[Measure]) -> Iterator[Gate]:
-        """The worst samples by each measure that varies between samples."""
+        """The worst samples by each measure that varies, among more samples than are shown."""
         for measure in measures:
             ranked = sorted(
                 (outcome for outcome in self.done if measure.applies(outcome)),
                 key=lambda outcome: (measure.of(outcome), outcome.sample.id),
                 reverse=measure.much_is_bad,
             )
-            worst = _first_of_each(ranked, measure.stage)[:SHOWN_WORST]
-            pairs = self._pairs(worst, partial(_measured, measure))
-            if pairs and (len(ranked) == 1 or measure.of(ranked[0]) != measure.of(ranked[-1])):
+            distinct = _first_of_each(ranked, measure.stage)
+            if len(distinct) <= SHOWN_WORST:
+                continue  # all of them would be shown: that ranks nothing
+            pairs = self._pairs(distinct[:SHOWN_WORST], partial(_measured, measure))
+            if measure.of(ranked[0]) != measure.of(ranked[-1]):
                 yield Gate(measure.title, measure.meaning, pairs)
 
     def _pairs(self, outcomes: Sequence[SampleOutcome], facts: Facts) -> tuple[Pair, ...]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from scenewright_stages.photographs.browse import Browser
 from scenewright_stages.report.charts import Distribution, LightPoint
-from scenewright_stages.report.data import Parameter
+from scenewright_stages.report.data import NextStep, Parameter
 from scenewright_stages.report.page import render_page
 from scenewright_stages.report.pictures import Picture
 
@@ -114,6 +115,9 @@ class DatasetData:
     Attributes:
         counts: number of samples by how they ended, such as ``("done", 11880)``.
         lights: a selection of `light_count` of them.
+        browser: the cards that can be filtered.
+        ranges: name and range of what has too few or too equal values for a chart.
+        next_steps: what to do with the result.
     """
 
     title: str
@@ -134,9 +138,16 @@ class DatasetData:
     credits: tuple[Credit, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     warnings: tuple[str, ...] = ()
+    browser: Browser | None = None
+    ranges: tuple[tuple[str, str], ...] = ()
+    next_steps: tuple[NextStep, ...] = ()
 
 
 def render_dataset(data: DatasetData) -> str:
     """The page of a data set as HTML text (UTF-8)."""
     stylesheet = (_TEMPLATES / "dataset.css").read_text(encoding="utf-8")
-    return render_page(_TEMPLATES / "dataset.html.j2", data, dataset_stylesheet=stylesheet)
+    script = (_TEMPLATES / "browse.js").read_text(encoding="utf-8")
+    scripts = [script] if data.browser is not None else []
+    return render_page(
+        _TEMPLATES / "dataset.html.j2", data, scripts, dataset_stylesheet=stylesheet, browse_script=script
+    )

@@ -9,12 +9,51 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.params import Params, Rule
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ShareRange = Annotated[list[Share], Field(min_length=2, max_length=2)]
 AngleRange = Annotated[list[Annotated[float, Field(ge=-360.0, le=360.0)]], Field(min_length=2, max_length=2)]
 PositiveRange = Annotated[list[Annotated[float, Field(gt=0.0, le=100000.0)]], Field(min_length=2, max_length=2)]
+
+Format = Literal["webdataset", "parquet"]
+Formats = Annotated[
+    list[Format],
+    Field(
+        max_length=2,
+        description="Writes the data set once more: webdataset (tar shards) or parquet (shards with the images in "
+        "them), each with the same splits, for training on tens of thousands of images.",
+    ),
+]
+
+
+PICTURE_SUFFIXES = (*PICTURE_ENDINGS, ".gif")
+MASK_ENDINGS = tuple(f"{mark}mask{suffix}" for suffix in PICTURE_SUFFIXES for mark in "._-")
+"""How the mask of a photo is named, after the photo's stem and in any case; the first that is there is read."""
+MASK_FOLDERS = ("masks", "mask")
+MaskPolarity = Annotated[
+    Literal["auto", "white", "black"],
+    Field(
+        description="What is the object in a supplied mask: white, black, or auto (white, unless what is white "
+        "surrounds the rest; a mask of which this cannot be told is refused)."
+    ),
+]
+MaskClass = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        le=65535,
+        description="Number of the object in supplied masks of class numbers; none: the only class there is.",
+    ),
+]
+
+
+class MaskEntry(Params):
+    """What a line of a list may say about its mask."""
+
+    mask_polarity: MaskPolarity = "auto"
+    mask_class: MaskClass = None
 
 
 def chain_or_backend(other: str, default: str = "classic") -> Rule:

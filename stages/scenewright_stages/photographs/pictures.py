@@ -45,12 +45,16 @@ class Photograph:
         srgb: (H, W, 3) float32 sRGB in [0, 1]; more precise than `pixels` for 16-bit files.
         notes: conversions that a user may want to know about.
         png: the file itself if it is a plain PNG of exactly these pixels.
+        alpha: (H, W) uint8 if the file has transparency; the pixels are then composited on white.
+        orientation: EXIF's, by which the pixels were turned upright.
     """
 
     pixels: Uint8Array
     srgb: Float32Array
     notes: tuple[str, ...] = ()
     png: bytes | None = None
+    alpha: Uint8Array | None = None
+    orientation: int = 1
 
 
 def one_thread_each() -> None:
@@ -72,7 +76,10 @@ def read_photograph(path: Path) -> Photograph:
     if pixels is not None:
         return Photograph(pixels, pixels.astype(np.float32) * np.float32(1 / 255), (), data)
     loaded = load_sample(path)
-    return Photograph(bytes_from_unit(loaded.srgb), loaded.srgb, loaded.notes)
+    alpha = None if loaded.alpha is None else bytes_from_unit(np.ascontiguousarray(loaded.alpha))
+    return Photograph(
+        bytes_from_unit(loaded.srgb), loaded.srgb, loaded.notes, alpha=alpha, orientation=loaded.orientation
+    )
 
 
 def plain_png(data: bytes) -> Uint8Array | None:

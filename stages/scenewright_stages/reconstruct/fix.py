@@ -139,8 +139,8 @@ class FixStage(Stage[ReconstructParams]):
             {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(each).items()}
             for each in rounds
         ]
-        told = {"fixer": fixer_facts(fixer, inputs), "rounds": listed}
-        outputs["rounds"].write_text(json.dumps(told, indent=1) + "\n")
+        rounds_file = {"fixer": fixer_facts(fixer, inputs), "rounds": listed}
+        outputs["rounds"].write_text(json.dumps(rounds_file, indent=1) + "\n")
         write_png(outputs["strips"], strips(repairs[:_SHOWN]))
         kept = sum(each.kept for each in rounds)
         warnings = [] if kept else ["no round was better with repaired views: the scene is the one without them"]

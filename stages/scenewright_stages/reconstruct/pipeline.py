@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
-from scenewright_stages.captures import PHOTOGRAPHS, SCENE_ARRAYS, WORK, capture_stage, poses_stage
+from scenewright_stages.captures import PHOTOGRAPHS, SCENE_ARRAYS, WORK, block_for, capture_stage, poses_stage
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Read, StageSpec
 from scenewright_stages.reconstruct.params import ReconstructParams
@@ -83,6 +83,7 @@ def render_stage(params: ReconstructParams) -> StageSpec:
             OutputContract("contact_sheet", "{sample}/contact_sheet.jpg", "image"),
             OutputContract("held_out", "{sample}/held_out.png", "image"),
             OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("held_out", "train")),
+            OutputContract("frame", "{sample}/frame.json", "json", json_keys=("world_from_scene",), optional=True),
             *((FIXED_VIDEO,) if params.difix.final_pass else ()),
         ),
         parameters=(
@@ -141,6 +142,7 @@ PIPELINE = Pipeline(
     input=PHOTOGRAPHS,
     stages=stages,
     inputs=named_inputs,
+    block_for=block_for,
     uri_parameters=("difix.checkpoint",),
     reporter="scenewright_stages.reconstruct.report:ReconstructionReporter",
     examples=({"poses": {"source": "estimate"}, "difix": _WITH_FIXER},),

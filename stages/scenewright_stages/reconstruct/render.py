@@ -22,6 +22,7 @@ from scenewright_stages.reconstruct.views import Roles, along
 from scenewright_stages.scenes.captures import views_of
 from scenewright_stages.scenes.flight import fly
 from scenewright_stages.scenes.frames import stage_renderer
+from scenewright_stages.scenes.placing import placed, write_frame
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
 from scenewright_stages.vision.gaussians.evaluation import evaluate
@@ -32,9 +33,11 @@ from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.imaging.metrics import array_psnr, psnr
 from scenewright_stages.vision.imaging.video import write_mp4
 from scenewright_stages.vision.places.captures.exposure import exposure_span
-from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
+from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
 
 _SHOWN = 4
+_STRIPE, _LIGHT, _DARK = 4, 0.6, 0.4
+"""Width in pixels and grey levels of the stripes over pixels that do not count."""
 
 
 class RenderStage(Stage[ReconstructParams]):
@@ -60,7 +63,11 @@ class RenderStage(Stage[ReconstructParams]):
         names = {"ply": "gf.ply", "video": "flight.mp4", "depth_video": "flight_depth.mp4"}
         names |= {"contact_sheet": "contact_sheet.jpg", "held_out": "held_out.png", "metrics": "metrics.json"}
         outputs: dict[str, Path] = {name: inputs.workspace / file for name, file in names.items()}
-        write_ply(scene, outputs["ply"])
+        published = placed(scene, photographs)
+        write_ply(published.scene, outputs["ply"])
+        if published.frame is not None:
+            outputs["frame"] = inputs.workspace / "frame.json"
+            write_frame(outputs["frame"], published.frame)
         render = inputs.params.render
         cameras = along([photographs.cameras[number] for number in roles.train], render.frames)
         flight = fly(scene, cameras, self.renderer, self.context.progress)
@@ -78,7 +85,7 @@ class RenderStage(Stage[ReconstructParams]):
             metrics["final_pass"] = {"psnr": score, "fixer": fixer_facts(fixer, inputs)}
             uses = [fixer.record.use()]
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-        return StageResult(outputs, metrics=metrics, backends=uses)
+        return StageResult(outputs, metrics=metrics, warnings=published.notes(), backends=uses)
 
 
 @torch.no_grad()
@@ -99,9 +106,9 @@ def fixed_psnr(
     """Mean PSNR in dB of the repaired renders from the held-out poses."""
     cameras = [photographs.cameras[number] for number in roles.held_out]
     repairs = repaired(scene, cameras, photographs, roles, fixer, renderer, references)
-    truths = [(photographs.photographs[number].srgb / 255).astype(np.float32) for number in roles.held_out]
+    views = views_of(photographs, roles.held_out)
     scores = [
-        psnr(torch.from_numpy(each.fixed), torch.from_numpy(truth)) for each, truth in zip(repairs, truths, strict=True)
+        psnr(torch.from_numpy(each.fixed), view.srgb, view.mask) for each, view in zip(repairs, views, strict=True)
     ]
     return round(float(np.mean(scores)), 3)
 
@@ -131,7 +138,9 @@ def exposure_facts(
     if photographs.gains is None:
         return {}
     scores = [
-        array_psnr(drawn(scene, renderer, each.camera), np.clip(each.srgb / 255 * gain, 0, 1).astype(np.float32))
+        array_psnr(
+            drawn(scene, renderer, each.camera), np.clip(each.srgb / 255 * gain, 0, 1).astype(np.float32), each.valid
+        )
         for each, gain in ((photographs.photographs[number], photographs.gains[number]) for number in roles.held_out)
     ]
     return {
@@ -142,15 +151,25 @@ def exposure_facts(
     }
 
 
+def hatched(photograph: Photograph) -> NDArray[np.float32]:
+    """(H, W, 3) in [0, 1]: the photograph, with grey stripes over its invalid pixels."""
+    srgb = photograph.srgb.astype(np.float32) / np.float32(255)
+    if photograph.valid is None:
+        return srgb
+    rows, columns = np.indices(photograph.valid.shape)
+    stripes = np.where((rows + columns) // _STRIPE % 2, _LIGHT, _DARK).astype(np.float32)
+    return np.where(photograph.valid[..., None], srgb, stripes[..., None]).astype(np.float32)
+
+
 @torch.no_grad()
 def comparison(
     scene: GaussianScene, photographs: PosedPhotographs, numbers: tuple[int, ...], renderer: Renderer
 ) -> NDArray[np.float32]:
-    """Photograph and render side by side, one row per view."""
+    """Photograph and render side by side, one row per view; pixels of the photograph that do not count are hatched."""
     rows = []
     for number in numbers:
         photograph = photographs.photographs[number]
-        pair = (photograph.srgb.astype(np.float32) / 255, drawn(scene, renderer, photograph.camera))
+        pair = (hatched(photograph), drawn(scene, renderer, photograph.camera))
         rows.append(np.concatenate(pair, axis=1))
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=1) for row in rows]

@@ -3,75 +3,80 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, ClassVar
 
 from scenewright_stages.captures import POSES
 from scenewright_stages.contract.records import Record
-from scenewright_stages.contract.stage import Reporter, SampleOutcome
+from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.views import along, roles_of
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric
-from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
-from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
-from scenewright_stages.scenes.preparation import read_png
+from scenewright_stages.report.data import Metric, NextStep
+from scenewright_stages.scenes.page import (
+    SceneData,
+)
+from scenewright_stages.scenes.placing import unmoved
+from scenewright_stages.scenes.reporter import Files, ScenePages
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.vision.imaging.colour import unit_from_uint8
 from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
+from scenewright_stages.vision.types import Float32Array
 
 LAST_STAGE = "render"
-_TITLE = "Reconstruction"
-THUMBNAIL_SIDE = 320
-_LINKS = (
-    ("ply", "Gaussian splats (PLY)"),
-    ("video", "Flight video"),
-    ("depth_video", "Depth video"),
-    ("fixed_video", "Flight video, repaired"),
-    ("metrics", "Metrics"),
-)
-_EVIDENCE: dict[str, Evidence] = {"classic": "model", "difix": "model"}
 _ROLES = {"held_out": "Held-out photographs", "gate": "Gate photographs", "train": "Training photographs"}
-_Files = Mapping[tuple[str, str], Callable[[], Path]]
 
 
-class ReconstructionReporter(Reporter):
+class ReconstructionReporter(ScenePages[ReconstructParams]):
     """Makes ``report.html`` of reconstructions."""
 
-    def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:
-        """The page of one scene."""
-        return render_scene(scene_report(outcome, job))
-
-    def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
-        """The overview of several scenes."""
-        return render_scenes(outcomes, job, _TITLE, map(_index_entry, outcomes))
-
-
-def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
-    """Everything on the page of one scene; for an unfinished scene, what exists so far."""
-    params = ReconstructParams.model_validate(job.get("spec", {}).get("reconstruct") or {})
-    files = outcome.files
-    photographs = _photographs(files)
-    return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE),
-        subtitle=_subtitle(photographs, outcome.records),
-        splats=_splats(files, photographs, params),
-        video=_video(files, photographs),
-        images=tuple(_images(files)),
-        metrics=tuple(_metrics(measured(outcome, LAST_STAGE))),
-        log=rounds_text(files),
+    title = "Reconstruction"
+    block = "reconstruct"
+    params = ReconstructParams
+    last_stage = LAST_STAGE
+    links = (
+        ("ply", "Gaussian splats (PLY)"),
+        ("video", "Flight video"),
+        ("depth_video", "Depth video"),
+        ("fixed_video", "Flight video, repaired"),
+        ("metrics", "Metrics"),
     )
+    captions: ClassVar[dict[tuple[str, str], str]] = {
+        (LAST_STAGE, "held_out"): "Photographs that were held out, each beside the render from its pose",
+        ("difix", "strips"): "Views between photographs: render, repaired render, reference as seen from there",
+    }
+    flight = "The flight along the photographs"
+    change = NextStep("Train for longer and run again; the capture is kept:", "--set training.steps=30000")
+
+    def completed(self, data: SceneData, outcome: SampleOutcome, params: ReconstructParams) -> SceneData:
+        """Adds the splats, the number of photographs, and the fixer rounds."""
+        photographs = _photographs(outcome.files)
+        return replace(
+            data,
+            subtitle=_subtitle(photographs, outcome.records),
+            splats=_splats(outcome.files, photographs, params),
+            log=rounds_text(outcome.files),
+        )
+
+    def metrics(self, outcome: SampleOutcome) -> Iterator[Metric]:
+        """Quality on the photographs, by their role."""
+        return _metrics(self.result(outcome))
+
+    def cover(self, outcome: SampleOutcome) -> tuple[Float32Array, str] | None:
+        """The first photograph."""
+        photographs = _photographs(outcome.files)
+        if photographs is None:
+            return None
+        return unit_from_uint8(photographs.photographs[0].srgb), "First photograph of"
 
 
-def rounds_text(files: _Files) -> str:
+def rounds_text(files: Files) -> str:
     """The results of the fixer rounds, one line each."""
     if ("difix", "rounds") not in files:
         return ""
-    told = json.loads(files["difix", "rounds"]().read_text())
-    fixer, rounds = told["fixer"], told["rounds"]
+    rounds_file = json.loads(files["difix", "rounds"]().read_text())
+    fixer, rounds = rounds_file["fixer"], rounds_file["rounds"]
     facts = [fixer.get(name, "") for name in ("backend", "model", "revision", "licence")]
     if digest := fixer.get("checkpoint"):
         facts.append(f"checkpoint {digest}")
@@ -91,37 +96,21 @@ def _subtitle(photographs: PosedPhotographs | None, records: Mapping[str, Record
     return text.removeprefix(", ")
 
 
-def _photographs(files: _Files) -> PosedPhotographs | None:
+def _photographs(files: Files) -> PosedPhotographs | None:
     return PosedPhotographs.load(files["capture", "photographs"]()) if ("capture", "photographs") in files else None
 
 
-def _splats(files: _Files, photographs: PosedPhotographs | None, params: ReconstructParams) -> SplatScene | None:
+def _splats(files: Files, photographs: PosedPhotographs | None, params: ReconstructParams) -> SplatScene | None:
     if (LAST_STAGE, "ply") not in files or photographs is None:
         return None
     cameras = photographs.cameras
-    train = roles_of(len(cameras), params.held_out_every, params.deciding_every).train
+    every = params.held_out_every, params.deciding_every
+    train = roles_of(len(cameras), *every, photographs.held_out).train
     path = along([cameras[number] for number in train], params.render.frames)
-    cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
+    own_frame = (LAST_STAGE, "frame") in files
+    # The viewer's splats are packed around the origin, so it shows the frame in which the scene was trained.
+    cloud = SplatCloud.of(unmoved(read_ply(files[LAST_STAGE, "ply"]()), photographs, own_frame))
     return SplatScene(cloud, path[0], tuple(path), len(path) / params.render.frames_per_second)
-
-
-def _video(files: _Files, photographs: PosedPhotographs | None) -> Video | None:
-    if (LAST_STAGE, "video") not in files or photographs is None:
-        return None
-    first = photographs.photographs[0].srgb
-    poster = photograph(first.astype(np.float32) / 255, "The first photograph")
-    data = files[LAST_STAGE, "video"]().read_bytes()
-    return Video(data, first.shape[1], first.shape[0], "The flight along the photographs", poster)
-
-
-def _images(files: _Files) -> Iterator[Picture]:
-    captions = {
-        (LAST_STAGE, "held_out"): "Photographs that were held out, each beside the render from its pose",
-        ("difix", "strips"): "Views between photographs: render, repaired render, reference as seen from there",
-    }
-    for key, caption in captions.items():
-        if key in files:
-            yield photograph(read_png(files[key]()), caption, caption)
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
@@ -146,12 +135,3 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
         yield Metric("Held-out photographs, final pass", found["psnr"], "dB", "higher", None, 1, note)
     if metrics:
         yield Metric("Gaussians", metrics["gaussians"], digits=0)
-
-
-def _index_entry(outcome: SampleOutcome) -> IndexEntry:
-    photographs = _photographs(outcome.files)
-    picture = None
-    if photographs is not None:
-        srgb = photographs.photographs[0].srgb.astype(np.float32) / 255
-        picture = thumbnail(srgb, THUMBNAIL_SIDE, f"First photograph of {outcome.sample.id}")
-    return index_entry(outcome, LAST_STAGE, picture, _metrics(measured(outcome, LAST_STAGE)))

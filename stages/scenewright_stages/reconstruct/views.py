@@ -42,12 +42,13 @@ class Roles:
     held_out: tuple[int, ...]
 
 
-def roles_of(count: int, held_out_every: int, deciding_every: int) -> Roles:
+def roles_of(count: int, held_out_every: int, deciding_every: int, held_out: Sequence[bool] = ()) -> Roles:
     """Holds out every n-th photograph, starting in the middle of the first n; every m-th of the rest is a gate view.
 
-    With `deciding_every` 0 there are no gate views.
+    With `deciding_every` 0 there are no gate views. If the capture brings a split, `held_out` is it, and n is unused.
     """
-    judging = tuple(range(count))[held_out_every // 2 :: held_out_every]
+    own = tuple(number for number, held in enumerate(held_out) if held)
+    judging = own or tuple(range(count))[held_out_every // 2 :: held_out_every]
     others = [number for number in range(count) if number not in judging]
     deciding = tuple(others[deciding_every // 2 :: deciding_every]) if deciding_every else ()
     return Roles(tuple(number for number in others if number not in deciding), deciding, judging)

@@ -15,8 +15,10 @@ from typing import Any
 
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Catalogue, Dropped
+from scenewright_stages.contract.stage import Catalogue, Dropped, IndexContent
+from scenewright_stages.photographs.card import CARD, About, card, models_of, origins_of
 from scenewright_stages.photographs.croissant import CROISSANT, METADATA, Column, ImageKind, croissant
+from scenewright_stages.photographs.shards import Row, shards
 from scenewright_stages.reference.files import decoded_mask
 from scenewright_stages.reference.listing import class_names
 from scenewright_stages.reference.params import ReferenceObjectParams, Step
@@ -41,6 +43,10 @@ IMAGES = (
         path=f"{LABELLED}/(?:{'|'.join(SPLITS)})/images/(.*)\\.png$",
     ),
 )
+DESCRIPTIONS = ("dataset.yaml", "data.yaml")
+"""Names of the description of a YOLO data set: what ultralytics' documentation and RF-DETR call it."""
+ROBOFLOW = {"train": "train", "val": "valid", "test": "test"}
+"""Folders of splits in Roboflow's exports."""
 _GENERATORS = {"classic": "classic", "qwen-multicamera": "qwen_multicamera", "zero123": "zero123"}
 """Backends of perspectives by the names that readers of the state know."""
 COLUMNS = (
@@ -106,11 +112,11 @@ class DataSet:
         return [each for each in self.catalogue.dropped if each.stage in stages and not each.follows]
 
 
-def index_files(catalogue: Catalogue) -> dict[str, bytes]:
+def index_files(catalogue: Catalogue) -> dict[str, IndexContent]:
     """Content by path of the index files."""
     spec = catalogue.job.get("spec", {}).get("referenceObject") or {}
     data = DataSet(catalogue, ReferenceObjectParams.model_validate(spec))
-    files: dict[str, bytes] = {"pipeline_state.json": _json(_state(data)), **_scene_files(data)}
+    files: dict[str, IndexContent] = {"pipeline_state.json": _json(_state(data)), **_scene_files(data)}
     if data.made("annotate"):
         files |= _labelled_files(data)
     if data.made("augment"):
@@ -131,25 +137,107 @@ def _scene_files(data: DataSet) -> dict[str, bytes]:
     return files
 
 
-def _labelled_files(data: DataSet) -> dict[str, bytes]:
-    """Index files of the labelled images for YOLO, COCO and ``metadata.jsonl`` loaders."""
+def _labelled_files(data: DataSet) -> dict[str, IndexContent]:
+    """Index files of the labelled images. Each loader finds the name that it looks for; the images exist once.
+
+    ``data.yaml`` is what RF-DETR reads, ``<split>/_annotations.coco.json`` is Roboflow's layout, and
+    ``<split>/metadata.jsonl`` gives ``load_dataset`` its splits.
+    """
     made = data.made("annotate")
     present = _splits(made)
     lines = [_metadata(each) for each in made]
-    metadata = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
-    return {
-        f"{LABELLED}/dataset.yaml": _yaml({split: f"{split}/images" for split in present}, data.classes),
+    metadata = _json_lines(lines)
+    about = _about(data, lines)
+    description = _yaml({split: f"{split}/images" for split in present}, data.classes)
+    files: dict[str, IndexContent] = {
+        **{f"{LABELLED}/{name}": description for name in DESCRIPTIONS},
         f"{LABELLED}/classes.txt": "".join(f"{name}\n" for name in data.classes).encode(),
         f"{LABELLED}/annotation_summary.json": _json(_annotation_summary(data)),
         METADATA: metadata,
-        CROISSANT: croissant(data.catalogue.name, DESCRIPTION, COLUMNS, IMAGES, metadata),
-        **{
-            f"{LABELLED}/coco_{split}.json": _json(
-                _coco(data, [each for each in made if each.sample.attributes["split"] == split])
-            )
-            for split in present
-        },
+        CROISSANT: croissant(about, COLUMNS, IMAGES, metadata),
+        CARD: card(about),
     }
+    for split in present:
+        own = [each for each in made if each.sample.attributes["split"] == split]
+        coco = _coco(data, own)
+        files[f"{LABELLED}/coco_{split}.json"] = _json(coco)
+        files[f"{LABELLED}/{split}/{METADATA}"] = _json_lines([_below(_metadata(each), split) for each in own])
+        if len(present) == len(SPLITS):
+            # RF-DETR prefers this layout to data.yaml, and then fails without a test split.
+            files[f"{LABELLED}/{ROBOFLOW[split]}/_annotations.coco.json"] = _json(_roboflow(coco, split))
+    return {**files, **shards(data.params.formats, [_row(each) for each in made], COLUMNS, data.catalogue.read)}
+
+
+def _below(line: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """A line of ``metadata.jsonl`` with its paths relative to the split's folder."""
+    home = f"{LABELLED}/{split}/"
+    return {**line, **{name: line[name].removeprefix(home) for name in ("file_name", "label_path")}}
+
+
+def _roboflow(coco: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """The instances with paths relative to the folder that Roboflow would have put the images in."""
+    prefix = f"{split}/" if ROBOFLOW[split] == split else ""
+    images = [
+        {**image, "file_name": image["file_name"].removeprefix(prefix) if prefix else f"../{image['file_name']}"}
+        for image in coco["images"]
+    ]
+    return {**coco, "images": images}
+
+
+def _row(each: Made) -> Row:
+    outputs = each.record.outputs
+    images = {"image": outputs["image"], "mask": outputs["mask"]}
+    size = sum(output.size for output in images.values())
+    facts = _metadata(each)
+    return Row(facts["picture"], facts["split"], {name: output.path for name, output in images.items()}, size, facts)
+
+
+def _about(data: DataSet, lines: Sequence[Mapping[str, Any]]) -> About:
+    """Facts for the data card and the RAI fields."""
+    present = _splits(data.made("annotate"))
+    painted = data.params.scenes.backend != "classic"
+    exact = data.params.annotate.backend == "exact"
+    return About(
+        name=data.catalogue.name,
+        description=DESCRIPTION,
+        how=(
+            "Each photograph's object was cut out and put on white.",
+            "Other views of it were "
+            + ("painted by a model." if data.params.perspectives.backend != "classic" else "made by turning a relief.")
+            + " Sides that the photograph does not show are invented.",
+            "The views were put into scenes that a model painted."
+            if painted
+            else "The views were rendered into scenes.",
+        ),
+        labels=(
+            "The labels are exact: the compositor knows which pixels it drew."
+            if exact
+            else f"The labels were found by {data.params.annotate.backend}; nobody has checked them."
+        ),
+        uses="Training and testing of detectors and segmenters of these objects. Measure them on real photographs.",
+        limits=(
+            "No picture is a photograph of a real scene.",
+            "An object's appearance comes from one photograph, so other specimens and worn ones are not covered.",
+            f"Groups ({data.params.annotate.group}) never cross a split. The object itself is in every split.",
+            "Each picture shows one labelled object at most; other things in it have no label.",
+        ),
+        biases="Places, surfaces and light are those of a small set of interiors and outdoor panoramas."
+        if not painted
+        else "Places and people are those that the painting model prefers.",
+        personal="None is intended. The photographs were not searched for people or private details.",
+        impact="A detector of one object can be misused to search pictures for it. No other effect is known.",
+        tasks=("image-segmentation", "object-detection"),
+        counts={split: sum(line["split"] == split for line in lines) for split in present},
+        classes=_counts(line["class"] for line in lines if line["class"]),
+        origins=origins_of(data.catalogue),
+        models=models_of(data.catalogue),
+        configs={split: (f"{LABELLED}/{split}/images/*.png", f"{LABELLED}/{split}/{METADATA}") for split in present},
+        loading=("from datasets import load_dataset", "", 'data = load_dataset("path/of/this/folder")'),
+    )
+
+
+def _json_lines(lines: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 
 
 def _degraded_files(data: DataSet) -> dict[str, bytes]:
@@ -163,11 +251,11 @@ def _degraded_files(data: DataSet) -> dict[str, bytes]:
         **{split: f"../{LABELLED}/{split}/images" for split in others},
     }
     summary = _json(_augmentation_summary(copies))
-    files = {
-        f"{COMBINED}/dataset.yaml": _yaml({split: f"{split}/images" for split in _splits(made)}, data.classes),
-        f"{COMBINED}/augmentation_summary.json": summary,
-    }
+    combined = _yaml({split: f"{split}/images" for split in _splits(made)}, data.classes)
+    files = {f"{COMBINED}/{name}": combined for name in DESCRIPTIONS}
+    files[f"{COMBINED}/augmentation_summary.json"] = summary
     if copies:
+        # No data.yaml here: RF-DETR refuses splits outside the folder.
         files[f"{DEGRADED}/dataset.yaml"] = _yaml(dict(sorted(degraded.items(), key=_split_order)), data.classes)
         files[f"{DEGRADED}/augmentation_summary.json"] = summary
     return files
@@ -267,8 +355,17 @@ def _coco(data: DataSet, made: Sequence[Made]) -> dict[str, Any]:
                     "segmentation": run_lengths(mask),
                 }
             )
-    categories = [{"id": number, "name": name} for number, name in enumerate(data.classes, start=1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    categories = [
+        {"id": number, "name": name, "supercategory": "object"} for number, name in enumerate(data.classes, start=1)
+    ]
+    # pycocotools' loadRes reads info, and RF-DETR reads supercategory.
+    return {
+        "info": {"description": data.catalogue.name},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
 
 
 def _yaml(splits: Mapping[str, str], classes: Sequence[str]) -> bytes:

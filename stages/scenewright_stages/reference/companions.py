@@ -37,7 +37,7 @@ learns that whatever has these colours, or touches the object, belongs to it.
 
 
 @dataclass(frozen=True, eq=False)
-class Thing:
+class Companion:
     """A cut-out that can be placed in a scene."""
 
     cutout: Cutout
@@ -48,7 +48,7 @@ class Thing:
         return int(max(self.cutout.alpha.shape))
 
 
-def read_things(folder: Path, field_value: str) -> list[Thing]:
+def read_companions(folder: Path, field_value: str) -> list[Companion]:
     """The cut-outs of a folder, by name.
 
     Args:
@@ -69,7 +69,7 @@ def read_things(folder: Path, field_value: str) -> list[Thing]:
             raise ConfigurationError(field, field_value, f"{path.name} is not a cut-out: 8 bits and an alpha channel")
         if int((pixels[..., 3] >= 128).sum()) < _LEAST_PIXELS or pixels[..., 3].min() >= 128:
             raise ConfigurationError(field, field_value, f"{path.name} is empty or nowhere transparent")
-        found.append(_thing(np.asarray(pixels, np.uint8)))
+        found.append(_companion(np.asarray(pixels, np.uint8)))
     return found
 
 
@@ -78,7 +78,7 @@ def companions(
     setting: Setting,
     placed: Placed,
     fields: Fields,
-    things: Sequence[Thing],
+    things: Sequence[Companion],
     rng: np.random.Generator,
 ) -> tuple[list[Placed], int]:
     """Decoys beside and behind the object, occluders in front of it, and the number of occluders.
@@ -93,13 +93,13 @@ def companions(
     """
     low, high = block.decoys
     count = round(low + (high - low) * min(1.0, max(0.0, fields.clutter + float(rng.uniform(-0.25, 0.25)))))
-    side = max(placed.cutout.alpha.shape) * placed.scale
-    found = [_beside(setting, placed, side, things, rng) for _ in range(count)]
+    side = placed.side
+    found = [_place_beside(setting, placed, side, things, rng) for _ in range(count)]
     occluded = int(rng.uniform() < block.occluder_probability)
     return [*found, *(_before(setting, side, things, rng) for _ in range(occluded))], occluded
 
 
-def _thing(pixels: NDArray[np.uint8]) -> Thing:
+def _companion(pixels: NDArray[np.uint8]) -> Companion:
     """A cut-out of (H, W, 4) BGRA pixels."""
     factor = _LARGEST / max(pixels.shape[:2])
     if factor < 1:
@@ -113,7 +113,7 @@ def _thing(pixels: NDArray[np.uint8]) -> Thing:
     cover = unit_from_bytes(alpha)
     base = base_of(alpha >= 128)
     normals = facing_world(inflated_normals(cover, unit_from_bytes(filled).mean(axis=2), 0.0), base.pitch)
-    return Thing(Cutout(linear_from_bytes(filled), cover, normals, base))
+    return Companion(Cutout(linear_from_bytes(filled), cover, normals, base))
 
 
 def _edge_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -127,7 +127,9 @@ def _edge_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArr
     return np.ascontiguousarray(palette[nearest])
 
 
-def _beside(setting: Setting, placed: Placed, side: float, things: Sequence[Thing], rng: np.random.Generator) -> Placed:
+def _place_beside(
+    setting: Setting, placed: Placed, side: float, things: Sequence[Companion], rng: np.random.Generator
+) -> Placed:
     """A decoy next to or behind the object; some drawn decoys share its colours."""
     room = min(side, setting.edge * 0.8)
     if setting.photo is not None:
@@ -145,7 +147,7 @@ def _beside(setting: Setting, placed: Placed, side: float, things: Sequence[Thin
     return thing_at(setting, (x, z), float(rng.uniform(0.3, 0.75)) * side, things, rng, alike)
 
 
-def _before(setting: Setting, side: float, things: Sequence[Thing], rng: np.random.Generator) -> Placed:
+def _before(setting: Setting, side: float, things: Sequence[Companion], rng: np.random.Generator) -> Placed:
     """An occluder that hides part of the object."""
     x = float(rng.choice([-1, 1]) * rng.uniform(0.25, 0.55)) * side
     z = -float(rng.uniform(0.45, 0.75)) * side
@@ -156,7 +158,7 @@ def thing_at(
     setting: Setting,
     place: tuple[float, float],
     side: float,
-    things: Sequence[Thing],
+    things: Sequence[Companion],
     rng: np.random.Generator,
     colour: Float32Array | None,
 ) -> Placed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import cv2
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.imaging.archives import save_arrays
 from scenewright_stages.vision.subjects.scenery.standing import Base
 from scenewright_stages.vision.types import Uint8Array
+
+_BASE_FIELDS = len(fields(Base))
 
 
 def write_png(path: Path, pixels: Uint8Array) -> Path:
@@ -35,10 +37,17 @@ def decoded_mask(content: bytes) -> NDArray[np.bool_]:
     return np.asarray(pixels >= 128)
 
 
-def write_cutout(path: Path, pixels: Uint8Array, base: Base) -> Path:
-    """Writes (H, W, 4) RGBA with its base; returns the path."""
-    save_arrays(path, {"pixels": pixels, "base": np.array(astuple(base), np.float32)})
+def write_cutout(path: Path, pixels: Uint8Array, base: Base, reduction: float = 1.0) -> Path:
+    """Writes (H, W, 4) RGBA with its base, and how much smaller it is than in the photo; returns the path."""
+    facts = astuple(base) if reduction == 1 else (*astuple(base), reduction)
+    save_arrays(path, {"pixels": pixels, "base": np.array(facts, np.float32)})
     return path
+
+
+def read_reduction(path: Path) -> float:
+    """How much smaller a cut-out is than the object in its photo."""
+    with np.load(path) as stored:
+        return float(stored["base"][_BASE_FIELDS]) if len(stored["base"]) > _BASE_FIELDS else 1.0
 
 
 def read_cutout(path: Path) -> tuple[Uint8Array, Uint8Array, Base]:
@@ -48,5 +57,5 @@ def read_cutout(path: Path) -> tuple[Uint8Array, Uint8Array, Base]:
         return (
             np.ascontiguousarray(pixels[..., :3]),
             np.ascontiguousarray(pixels[..., 3]),
-            Base(*map(float, stored["base"])),
+            Base(*map(float, stored["base"][:_BASE_FIELDS])),
         )

@@ -1,14 +1,14 @@
 """Lists the objects of an input: a folder of photos with masks, one photo, or a list file.
 
-Masks lie beside their photos as ``cup.mask.png`` or ``cup_mask.png``. A list (``.jsonl`` or ``.csv``) has one line per
-object with ``uri`` and optionally ``id``, ``class``, ``mask``, ``box`` and ``points``.
+Masks lie beside their photos as ``cup.mask.png``, ``cup_mask.jpg`` or the like, or in a folder ``masks``. A list
+(``.jsonl`` or ``.csv``) has one line per object with ``uri`` and optionally ``id``, ``class``, ``mask``, ``box``,
+``points``, ``maskPolarity`` and ``maskClass``.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,14 +16,27 @@ from urllib.parse import quote
 
 from scenewright_stages.contract.errors import ConfigurationError, SampleError
 from scenewright_stages.contract.inputs import InputView, Listed
-from scenewright_stages.contract.samples import SOURCE, sample_id_from
+from scenewright_stages.contract.lists import (
+    FIELD,
+    URI_FIELDS,
+    Row,
+    file_in,
+    id_in,
+    named_file,
+    read_rows,
+    refuse_misspelt,
+    refuse_repeated,
+)
+from scenewright_stages.contract.naming import paired_files, stem_of, unique_ids
+from scenewright_stages.contract.samples import SOURCE
+from scenewright_stages.photographs.params import MASK_ENDINGS, MASK_FOLDERS, PICTURE_SUFFIXES, MaskEntry
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-MASKS = (".mask.png", "_mask.png")
 LISTS = (".jsonl", ".csv")
 MASK = "mask"
-_NAMES = ("uri", "file_name", "image", "path")
-_FIELD = "spec.input.uri"
+_SIDECARS, _FOLDERS = {MASK: MASK_ENDINGS}, {MASK: MASK_FOLDERS}
+_FIELDS = frozenset({*URI_FIELDS, "id", "class", MASK, "box", "points", "maskPolarity", "maskClass"})
+_UNWRITABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that readers of YAML refuse or take for the end of a line, as do readers of a list with a name a line."""
 
 
 def list_objects(view: InputView) -> list[Listed]:
@@ -34,7 +47,7 @@ def list_objects(view: InputView) -> list[Listed]:
     """
     objects = _of_list(view) if view.single.lower().endswith(LISTS) else _of_files(view)
     if not objects:
-        raise ConfigurationError(_FIELD, view.uri, f"no photo found; photos end in {' '.join(SUFFIXES)}")
+        raise ConfigurationError(FIELD, view.uri, f"no photo found; photos end in {' '.join(PICTURE_SUFFIXES)}")
     roster = [[each.attributes["class"], each.attributes["title"]] for each in objects if each.rejected is None]
     distinct = [list(pair) for pair in dict.fromkeys(map(tuple, roster))]
     several = len(objects) > 1
@@ -63,48 +76,39 @@ def class_name(given: str, title: str, object_name: str) -> str:
 
 
 def _of_files(view: InputView) -> list[Listed]:
-    keys = [key for key in view.keys if not any(part.startswith(".") for part in key.split("/"))]
-    photos = [view.single] if view.single else [key for key in keys if is_photo(key)]
-    return [_listed(key, {SOURCE: key, **_mask_beside(key, keys)}, {}) for key in sorted(photos)]
+    files = paired_files(view.keys, PICTURE_SUFFIXES, _SIDECARS, _FOLDERS)
+    if view.single:
+        # A single object's id must not depend on its neighbours.
+        files = {key: found for key, found in files.items() if key == view.single} or {
+            view.single: {SOURCE: view.single}
+        }
+    ids = unique_ids(list(files), flat=True)
+    # Files of a folder that no object uses are named; what lies beside a single photo is none of its business.
+    accounted = frozenset(view.keys if view.single else ())
+    return [replace(_listed(key, ids[key], found, None), accounted=accounted) for key, found in files.items()]
 
 
 def is_photo(key: str) -> bool:
     """Whether a key has the suffix of a photo."""
-    return key.lower().endswith(SUFFIXES) and not key.lower().endswith(MASKS)
-
-
-def _mask_beside(key: str, keys: Sequence[str]) -> dict[str, str]:
-    stem = key.rpartition(".")[0]
-    return next(({MASK: stem + ending} for ending in MASKS if stem + ending in keys), {})
+    return key.lower().endswith(PICTURE_SUFFIXES) and not key.lower().endswith(MASK_ENDINGS)
 
 
 def _of_list(view: InputView) -> list[Listed]:
+    rows = read_rows(view.read(view.single), view.single)
+    refuse_misspelt(rows, _FIELDS, view.single)
+    photos = [named_file(row, view.single) for row in rows]
+    given = [id_in(row, view.single) for row in rows]
+    # Append a suffix, because an id drops everything after the last dot.
+    names = [f"{own}.id" if own else photo for own, photo in zip(given, photos, strict=True)]
+    refuse_repeated(rows, names, view.single)
+    ids = unique_ids(names, flat=True)
     found = []
-    for number, row in enumerate(_rows(view), start=1):
-        photo = next((str(row[name]) for name in _NAMES if row.get(name)), "")
-        if not photo:
-            raise ConfigurationError(_FIELD, view.single, f"line {number} names no photo; give it as uri")
-        files = {SOURCE: _uri(photo, view, number)}
-        if row.get(MASK):
-            files[MASK] = _uri(str(row[MASK]), view, number)
-        found.append(_listed(photo, files, row))
-    names = [each.id for each in found]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise ConfigurationError(_FIELD, view.single, f"names {repeated[0]!r} twice; give every line its own id")
+    for row, photo, name in zip(rows, photos, names, strict=True):
+        files = {SOURCE: _uri(photo, view, row.line)}
+        if mask := file_in(row, MASK, view.single):
+            files[MASK] = _uri(mask, view, row.line)
+        found.append(_listed(photo, ids[name], files, row))
     return found
-
-
-def _rows(view: InputView) -> list[Mapping[str, Any]]:
-    try:
-        text = view.read(view.single).decode("utf-8-sig")
-        if view.single.lower().endswith(".csv"):
-            return [row for row in csv.DictReader(io.StringIO(text)) if any(row.values())]
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as problem:
-        raise ConfigurationError(_FIELD, view.single, f"is not a list of photos: {problem}") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise ConfigurationError(_FIELD, view.single, "every line must be a JSON object")
-    return rows
 
 
 def _uri(name: str, view: InputView, line: int) -> str:
@@ -115,7 +119,7 @@ def _uri(name: str, view: InputView, line: int) -> str:
     """
     local = view.uri.startswith("file://")
     if not local and (name.startswith(("/", "file://")) or ".." in name.split("/")):
-        raise ConfigurationError(_FIELD, view.single, f"line {line} names {name!r}: this list may only name objects")
+        raise ConfigurationError(FIELD, view.single, f"line {line} names {name!r}: this list may only name objects")
     if "://" in name:
         return name
     if name.startswith("/"):
@@ -123,42 +127,65 @@ def _uri(name: str, view: InputView, line: int) -> str:
     return f"{view.uri.rstrip('/')}/{quote(name) if local else name}"
 
 
-def _listed(photo: str, files: Mapping[str, str], row: Mapping[str, Any]) -> Listed:
-    stem = photo.rpartition("/")[2].rpartition(".")[0] or "object"
-    title = stem.replace("_", " ").replace("-", " ").strip()
-    attributes: dict[str, Any] = {"class": str(row.get("class") or ""), "title": title or "object"}
-    try:
-        name = sample_id_from(str(row.get("id") or stem)).replace("/", "_")
-        attributes |= _hints(row)
-    except SampleError as problem:
-        return Listed("unnamed", files, attributes, rejected=(problem.reason, problem.message))
-    return Listed(name, files, attributes)
+def _listed(photo: str, sample_id: str, files: Mapping[str, str], row: Row | None) -> Listed:
+    """An object; rejected if what its line says cannot be used."""
+    stem = stem_of(photo.rpartition("/")[2])
+    title = _UNWRITABLE.sub(" ", stem.replace("_", " ").replace("-", " ")).strip()
+    attributes: dict[str, Any] = {"class": "", "title": title or "object"}
+    if not sample_id:
+        rejected = ("BadSampleId", f"{photo!r} gives no usable id; rename it, or give it an id in a list")
+        return Listed(f"unnamed-{row.line if row else 1}", files, attributes, rejected=rejected)
+    if row is not None:
+        try:
+            attributes |= {"class": _class_in(row), **_hints(row)}
+        except SampleError as problem:
+            return Listed(sample_id, files, attributes, rejected=(problem.reason, problem.message))
+    return Listed(sample_id, files, attributes)
 
 
-def _hints(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Box and points of a line, as fractions of the image.
+def _class_in(row: Row) -> str:
+    name = row.text("class")
+    if found := _UNWRITABLE.search(name):
+        raise row.bad("class", f"holds {found[0]!r}, which readers of YAML and of name lists do not take")
+    return name
+
+
+def _hints(row: Row) -> dict[str, Any]:
+    """Box and points of a line, as fractions of the image, and how its mask is read.
 
     Raises:
         SampleError: they are invalid (reason ``BadEntry``).
     """
     found: dict[str, Any] = {}
-    if row.get("box"):
-        box = _numbers(row["box"], "box")
+    if "box" in row.values:
+        box = row.numbers("box")
         if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-            raise SampleError("BadEntry", "box must be left, top, right, bottom as shares of the picture")
+            raise row.bad("box", "must be left, top, right, bottom as shares of the picture")
         found["box"] = box
-    if row.get("points"):
-        points = row["points"] if isinstance(row["points"], list) else json.loads(str(row["points"]))
-        pairs = [_numbers(point, "points") for point in points]
-        if not all(len(pair) in (2, 3) and 0 <= pair[0] <= 1 and 0 <= pair[1] <= 1 for pair in pairs):
-            raise SampleError("BadEntry", "points must be pairs x, y as shares of the picture; a third 0 is beside it")
-        found["points"] = pairs
+    if "points" in row.values:
+        found["points"] = _points_in(row)
+    for field, name in (("maskPolarity", "mask_polarity"), ("maskClass", "mask_class")):
+        if field in row.values:
+            value = row.values[field]
+            try:
+                checked = MaskEntry.model_validate({field: int(value) if str(value).isdigit() else value})
+            except ValueError:
+                raise row.bad(field, "must be white, black or auto" if "Pol" in field else "must be a number") from None
+            found[name] = getattr(checked, name)
     return found
 
 
-def _numbers(value: Any, name: str) -> list[float]:
-    parts = value.split(",") if isinstance(value, str) else value
-    try:
-        return [float(part) for part in parts]
-    except (TypeError, ValueError):
-        raise SampleError("BadEntry", f"{name} must be numbers, not {value!r}") from None
+def _points_in(row: Row) -> list[list[float]]:
+    """Points: a list of pairs, its JSON as text, or one pair as text."""
+    points = row.values["points"]
+    if isinstance(points, str):
+        try:
+            points = json.loads(points if points.lstrip().startswith("[") else f"[[{points}]]")
+        except (ValueError, RecursionError):
+            raise row.bad("points", "must be pairs x, y such as [[0.5, 0.5]]") from None
+    if not isinstance(points, list) or not points:
+        raise row.bad("points", "must be pairs x, y such as [[0.5, 0.5]]")
+    pairs = [row.numbers("points", point) for point in points]
+    if not all(len(pair) in (2, 3) and 0 <= pair[0] <= 1 and 0 <= pair[1] <= 1 for pair in pairs):
+        raise row.bad("points", "must be pairs x, y as shares of the picture; a third 0 is beside it")
+    return pairs

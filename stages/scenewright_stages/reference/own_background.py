@@ -59,51 +59,53 @@ class _Draw:
 
 
 def own_scene(
-    place: OwnPlace, view: Cutout | None, rng: np.random.Generator
-) -> tuple[Float32Array, Float32Array, dict[str, Any]]:
-    """(H, W, 3) float32 sRGB, (H, W) coverage of the object, and metadata.
+    place: OwnPlace, view: Cutout | None, rng: np.random.Generator, larger: float = 1.0
+) -> tuple[Float32Array, Float32Array, NDArray[np.float64], dict[str, Any]]:
+    """(H, W, 3) float32 sRGB, (H, W) coverage of the object, the (2, 3) map of its view to that, and metadata.
 
     Args:
         place: the background.
         view: the object's view; None for a scene without the object.
         rng: for all random draws.
+        larger: how much larger than its view the object is in the photo.
     """
     height, width = place.left.shape
-    drawn = _draw(place, view, rng)
+    drawn = _draw(place, None if view is None else larger * _reach(view), rng)
     # Maps the photo's pixels to those of its crop, which is enlarged to the photo's size.
     zoom = 1 / drawn.crop
     crop = np.array([[zoom, 0, -zoom * drawn.crop_left], [0, zoom, -zoom * drawn.crop_top]])
     size = (width, height)
     picture = np.asarray(cv2.warpAffine(place.empty, crop, size, borderMode=cv2.BORDER_REPLICATE), np.float32)
     cover = np.zeros((height, width), np.float32)
+    move = crop
     if view is not None:
         shadow = _moved(crop, drawn.scale, (place.column, place.row), (drawn.column, drawn.row))
         left = cv2.warpAffine(place.left, shadow, size, borderMode=cv2.BORDER_CONSTANT, borderValue=1.0)
         picture *= np.clip(left, 0, 1)[..., None]
-        move = _moved(crop, drawn.scale, (view.base.column, view.base.row), (drawn.column, drawn.row))
-        layer, cover = warped_layer(view.colours, view.alpha, move, zoom * drawn.scale, size)
+        move = _moved(crop, larger * drawn.scale, (view.base.column, view.base.row), (drawn.column, drawn.row))
+        layer, cover = warped_layer(view.colours, view.alpha, move, zoom * larger * drawn.scale, size)
         picture += cover[..., None] * (layer - picture)
     lit = picture * np.array(drawn.gains, np.float32)
     facts = {"scale": round(drawn.scale, 4), "crop": round(drawn.crop, 4), "light_gains": [*drawn.gains]}
-    return np.clip(srgb_from_linear(lit.astype(np.float32)), 0, 1), cover, facts
+    return np.clip(srgb_from_linear(lit.astype(np.float32)), 0, 1), cover, move, facts
 
 
-def _draw(place: OwnPlace, view: Cutout | None, rng: np.random.Generator) -> _Draw:
+def _draw(place: OwnPlace, extent: NDArray[np.float64] | None, rng: np.random.Generator) -> _Draw:
+    """Draws a placement; `extent` is how far the object reaches from its base, in the photo, if it is there at all."""
     height, width = place.left.shape
     nearer, aside = float(rng.uniform(-1, 1)), float(rng.uniform(-_ASIDE, _ASIDE)) * width
     exposure, warmth = float(rng.uniform(-_EXPOSURE, _EXPOSURE)), float(rng.uniform(-_WARMTH, _WARMTH))
     share, across, down = float(rng.uniform(_CLOSEST_CROP, 1)), float(rng.uniform()), float(rng.uniform())
     scale = 1 + _NEARER * nearer
-    if view is not None:
-        reach = _reach(view)
-        scale = min(scale, *(np.array([width, height]) - 2 * _MARGIN - 1) / (reach[:2] + reach[2:]))
+    if extent is not None:
+        scale = min(scale, *(np.array([width, height]) - 2 * _MARGIN - 1) / (extent[:2] + extent[2:]))
     column, row = place.column + aside, place.row + _DOWN * nearer * height
     # Left, top, right and bottom of the region that the crop must contain.
     inside = np.array([column, row, column, row])
-    if view is not None:
-        reach = scale * _reach(view)
-        column = _kept(column, reach[0] + _MARGIN, width - reach[2] - _MARGIN)
-        row = _kept(row, reach[1] + _MARGIN, height - reach[3] - _MARGIN)
+    if extent is not None:
+        reach = scale * extent
+        column = _clamped(column, reach[0] + _MARGIN, width - reach[2] - _MARGIN)
+        row = _clamped(row, reach[1] + _MARGIN, height - reach[3] - _MARGIN)
         inside = np.array([column, row, column, row]) + reach * np.array([-1, -1, 1, 1])
         needed = max((inside[2] - inside[0] + 2 * _MARGIN) / width, (inside[3] - inside[1] + 2 * _MARGIN) / height)
         share = min(1.0, max(share, needed))
@@ -129,7 +131,7 @@ def _reach(view: Cutout) -> NDArray[np.float64]:
     )
 
 
-def _kept(value: float, low: float, high: float) -> float:
+def _clamped(value: float, low: float, high: float) -> float:
     """The value clamped between two limits; their midpoint if the limits cross."""
     return min(max(value, low), high) if low <= high else (low + high) / 2
 

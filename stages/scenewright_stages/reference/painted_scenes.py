@@ -32,8 +32,8 @@ from scenewright_stages.reference.params import ReferenceObjectParams, ScenesPar
 from scenewright_stages.reference.scenes import box_of, placement
 from scenewright_stages.reference.wording import Fields, read_fields, without_object
 from scenewright_stages.vision.imaging.colour import srgb_from_linear
+from scenewright_stages.vision.subjects.lines import labelled, lines_of, moved, parts_of, refuse_shrunk
 from scenewright_stages.vision.subjects.scenery.composition import warped_layer
-from scenewright_stages.vision.subjects.scenery.standing import Base
 from scenewright_stages.vision.types import Float32Array
 
 _GROWN = 0.05
@@ -85,14 +85,17 @@ class FilledScenesStage(Stage[ReferenceObjectParams]):
         """Writes the image, the object's mask, and the scene's metadata."""
         fields = read_fields(inputs.path("prompts", "fields").read_text(encoding="utf-8"))
         seed = _seed(sample, inputs)
-        srgb, cover, scale = standing(inputs, fields, np.random.default_rng([inputs.seed, seed]))
+        rng = np.random.default_rng([inputs.seed, seed])
+        srgb, cover, (lines, parts), scale = place_upright(inputs, fields, rng)
         filled, use = self._inpainter.call(lambda backend: backend.fill(srgb, cover < 1, fields.text, seed))
         image = over(srgb, cover, filled)
         if sample.attributes["empty"]:
             hole, instruction = _around(cover), without_object(fields)
             image, use = self._inpainter.call(lambda backend: backend.fill(image, hole, instruction, seed))
             cover = np.zeros_like(cover)
-        mask = cover >= _HALF
+        mask, kept = labelled(cover, cover, lines, parts)
+        if not sample.attributes["empty"]:
+            refuse_shrunk(kept, "the scene", "make it larger: scenes.size, scenes.objectScale")
         metrics: dict[str, Any] = {
             **_facts(sample, inputs, fields),
             "box": box_of(mask),
@@ -113,26 +116,19 @@ class FilledScenesStage(Stage[ReferenceObjectParams]):
         return StageResult(outputs, metrics, (), [use])
 
 
-def standing(
+def place_upright(
     inputs: StageInputs[ReferenceObjectParams], fields: Fields, rng: np.random.Generator
-) -> tuple[Float32Array, Float32Array, float]:
-    """(H, W, 3) sRGB and (H, W) coverage of the placed view, and its scale."""
+) -> tuple[Float32Array, Float32Array, tuple[Float32Array, int], float]:
+    """(H, W, 3) sRGB and (H, W) coverage of the placed view, its lines there and number of parts, and its scale."""
     pixels, matte, base = read_cutout(inputs.path("perspectives", "cutouts"))
     alpha = unit_from_bytes(matte)
     block: ScenesParams = inputs.params.scenes
     column, row, scale = placement(block, alpha, base, fields, rng)
-    srgb, cover = _moved(unit_from_bytes(pixels), alpha, base, (column, row, scale), (block.size[0], block.size[1]))
-    # Treat almost opaque pixels as known, so that the filler can continue from them.
-    return srgb, np.where(cover > 0.98, np.float32(1), cover).astype(np.float32), scale
-
-
-def _moved(
-    srgb: Float32Array, alpha: Float32Array, base: Base, place: tuple[float, float, float], size: tuple[int, int]
-) -> tuple[Float32Array, Float32Array]:
-    """The view scaled, with the middle of its base at a given pixel."""
-    column, row, scale = place
     move = np.array([[scale, 0, column - scale * base.column], [0, scale, row - scale * base.row]], np.float32)
-    return warped_layer(srgb, alpha, move, scale, size)
+    srgb, cover = warped_layer(unit_from_bytes(pixels), alpha, move, scale, (block.size[0], block.size[1]))
+    # Treat almost opaque pixels as known, so that the filler can continue from them.
+    full = np.where(cover > 0.98, np.float32(1), cover).astype(np.float32)
+    return srgb, full, (moved(lines_of(alpha >= _HALF), move), parts_of(alpha >= _HALF)), scale
 
 
 def over(srgb: Float32Array, cover: Float32Array, filled: Float32Array) -> Float32Array:

@@ -91,7 +91,9 @@ class PaintedViewsStage(Stage[ReferenceObjectParams]):
             def paint(
                 painter: ViewPainter, cameras: Sequence[Camera] = cameras, attempt: int = attempt
             ) -> list[Float32Array]:
-                return painter.views(srgb, alpha, cameras, seed + attempt, lambda ready: self._tell(ready, wanted))
+                return painter.views(
+                    srgb, alpha, cameras, seed + attempt, lambda ready: self._report_progress(ready, wanted)
+                )
 
             pictures, use = self._painter.call(paint)
             for view, picture in zip(missing, pictures, strict=True):
@@ -105,7 +107,7 @@ class PaintedViewsStage(Stage[ReferenceObjectParams]):
             f"nothing stands out from the background of {lacking}; leave these cameras out, or use other weights",
         )
 
-    def _tell(self, ready: int, wanted: Sequence[View]) -> None:
+    def _report_progress(self, ready: int, wanted: Sequence[View]) -> None:
         self.context.progress(min(ready, len(wanted)) / len(wanted), f"{ready} views painted")
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.alias_generators import to_camel
 
 from scenewright_stages.contract.params import Params, Rule, ordered
-from scenewright_stages.photographs.params import PositiveRange, Share, ShareRange
+from scenewright_stages.photographs.params import Formats, MaskClass, MaskPolarity, PositiveRange, Share, ShareRange
 
 Place = Literal["interior", "forest", "courtyard", "sunset", "city", "studio", "sunrise", "night"]
 Surface = Literal["wood", "stone", "cloth"]
@@ -54,6 +54,8 @@ SURFACES: tuple[Surface, ...] = ("wood", "stone", "cloth")
 STEPS: tuple[Step, ...] = ("white", "perspectives", "prompts", "scenes", "vary")
 """The steps that lead to the data set; what the steps after them make is the data set."""
 WEATHERS: tuple[Weather, ...] = ("golden-hour", "overcast", "dusk", "fog", "rain", "harsh-sun")
+NAME = r"^[^\p{Cc}\p{Zl}\p{Zp}]*$"
+"""A name on one line: loaders of data sets read classes from YAML and from a text file with one name a line."""
 URI = r"^((s3://|file:///)[^\s?#]+)?$"
 PROMPT_FILE, SYSTEM, PROJECT, PHOTOS, THINGS = "prompts", "system", "project", "photos", "things"
 VARIATIONS = "variations"
@@ -112,9 +114,11 @@ class WhiteParams(Params):
         default=0.006,
         ge=0.0,
         le=0.1,
-        description="Width of the band in which a binary mask becomes a soft matte, as a share of the longer side; "
-        "0 keeps supplied masks as they are.",
+        description="Width of the band in which a binary mask becomes a soft matte, as a share of the object's longer "
+        "side; 0 keeps supplied masks as they are.",
     )
+    mask_polarity: MaskPolarity = "auto"
+    mask_class: MaskClass = None
     minimum_score: float = Field(
         default=0.6,
         ge=0.0,
@@ -557,9 +561,11 @@ class ReferenceObjectParams(Params):
     object_name: str = Field(
         default="",
         max_length=100,
+        pattern=NAME,
         description="What the object is called, in labels and prompts; empty: after its file. A list may name a class "
         "for each object.",
     )
+    formats: Formats = Field(default=[])
     keep: list[Step] = Field(
         default=list(STEPS),
         max_length=len(STEPS),

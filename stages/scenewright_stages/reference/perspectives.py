@@ -22,12 +22,17 @@ from scenewright_stages.photographs.pictures import (
 from scenewright_stages.reference.family import View, views
 from scenewright_stages.reference.files import write_cutout, write_png
 from scenewright_stages.reference.params import ReferenceObjectParams
-from scenewright_stages.vision.subjects.relief import thickness_at, turned
+from scenewright_stages.vision.imaging.regions import bounding_box
+from scenewright_stages.vision.imaging.resampling import reduced
+from scenewright_stages.vision.subjects.lines import refuse_shrunk
+from scenewright_stages.vision.subjects.relief import lines_kept, thickness_at, turned
 from scenewright_stages.vision.subjects.scenery.standing import base_of
 from scenewright_stages.vision.types import Float32Array, Uint8Array
 
 MARGIN = 0.12
 """Room around the object in its views, as a share of its longer side."""
+LARGEST = 1600
+"""Longer side of the object in its views, pixels; larger photos are reduced, as scenes show the object no larger."""
 USE = BackendUse(
     "perspectives",
     "classic",
@@ -44,10 +49,15 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
         one_thread_each()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
-        """Writes every view on white, and as a cut-out with the metadata that scenes need."""
+        """Writes every view on white, and as a cut-out with the metadata that scenes need.
+
+        Raises:
+            SampleRejected: a view loses a part of the object (reason ``object-shrinks``).
+            SampleError: a view shows nothing (reason ``ViewEmpty``).
+        """
         colours, alpha = read_rgba(inputs.path("white", "cutout"))
         base: dict[str, Any] = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
-        linear, cover = _framed(linear_from_bytes(colours), unit_from_bytes(alpha))
+        linear, cover, reduction = _framed(colours, alpha)
         shown, cutouts = inputs.workspace / "views", inputs.workspace / "cutouts"
         shown.mkdir()
         cutouts.mkdir()
@@ -57,10 +67,12 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
             self.context.progress(number / len(made), view.file)
             front, inside = turned(linear, cover, view.yaw, view.elevation, thickness)
             _check_view(view, inside)
+            kept = lines_kept(cover, inside, view.yaw, view.elevation, thickness)
+            refuse_shrunk(kept, view.file, "use smaller angles")
             write_png(shown / view.file, _on_white(front, inside))
             matte = bytes_from_unit(inside)
             stand = base_of(matte >= 128, float(np.clip(base["pitch"] + view.elevation, 4, 80)))
-            write_cutout(cutouts / view.part, with_alpha(bytes_from_linear(front), matte), stand)
+            write_cutout(cutouts / view.part, with_alpha(bytes_from_linear(front), matte), stand, reduction)
         facts = [
             {"file": view.file, "yaw": view.yaw, "elevation": view.elevation, "pseudo": view.pseudo} for view in made
         ]
@@ -68,14 +80,18 @@ class PerspectivesStage(Stage[ReferenceObjectParams]):
         return StageResult(outputs, {"views": facts}, _warnings(made), [USE])
 
 
-def _framed(linear: Float32Array, alpha: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Pads the object so that it can be rotated."""
-    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    room = round(MARGIN * max(bottom - top, right - left)) + 4
+def _framed(colours: Uint8Array, alpha: Uint8Array) -> tuple[Float32Array, Float32Array, float]:
+    """Linear colours and alpha of the object with room to be rotated, and how much smaller they are than the photo."""
+    left, top, right, bottom = bounding_box(alpha > 0)
+    linear = linear_from_bytes(np.ascontiguousarray(colours[top:bottom, left:right]))
+    cover = unit_from_bytes(np.ascontiguousarray(alpha[top:bottom, left:right]))
+    reduction = max(1.0, max(cover.shape) / LARGEST)
+    if reduction > 1:
+        size = (max(1, round(cover.shape[1] / reduction)), max(1, round(cover.shape[0] / reduction)))
+        linear, cover = reduced(linear, size), reduced(cover, size)
+    room = round(MARGIN * max(cover.shape)) + 4
     pads = ((room, room), (room, room))
-    colours = np.pad(linear[top:bottom, left:right], (*pads, (0, 0)), mode="edge")
-    return colours.astype(np.float32), np.pad(alpha[top:bottom, left:right], pads).astype(np.float32)
+    return np.pad(linear, (*pads, (0, 0)), mode="edge"), np.pad(cover, pads), reduction
 
 
 def _on_white(linear: Float32Array, alpha: Float32Array) -> Uint8Array:

@@ -12,6 +12,7 @@ from scenewright_stages.backends.runtime.choices import BackendChoice, stage_res
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, Resources, SecretKey, StageSpec
+from scenewright_stages.photographs.params import PICTURE_SUFFIXES
 from scenewright_stages.reference.family import augmented_children, scene_children, variation_children, views
 from scenewright_stages.reference.listing import list_objects
 from scenewright_stages.reference.params import (
@@ -45,23 +46,25 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
     """Cuts the object out and puts it on white."""
     block = params.white
     painted = block.backend == "qwen-edit"
+    white_path, white_kept = _output_path(params, "white", "{home}/01_white_background.png", "white.png")
     choices = [] if block.backend == "classic" else [_choice("edit" if painted else "segment", block)]
     return StageSpec(
         name="white",
         title="White background",
-        version=3,
+        version=4,
         implementation="scenewright_stages.reference.white:WhiteStage",
         reads=(Read(INPUT),),
         outputs=(
-            _image("white", *_kept(params, "white", "{home}/01_white_background.png", "white.png")),
-            _image("photo", f"{WORK}/photo.png", result=False),
+            # A white object on white.
+            OutputContract("white", white_path, "image", result=white_kept, image=MAY_BE_FLAT),
+            OutputContract("photo", f"{WORK}/photo.png", "image", result=False, image=MAY_BE_FLAT),
             _image("cutout", f"{WORK}/cutout.png", result=False, channels=4),
             _image("mask", f"{WORK}/mask.png", result=False, channels=1),
             OutputContract("facts", f"{WORK}/white.json", "json", result=False, json_keys=("base",)),
             *((_image("exemplar", f"{WORK}/exemplar.png", result=False, channels=4),) if painted else ()),
         ),
         parameters=("white", "object_name") if block.backend in ("sam3", "qwen-edit") else ("white",),
-        attributes=("home", "box", "points", *(IDENTITY if choices else ())),
+        attributes=("home", "box", "points", "mask_polarity", "mask_class", *(IDENTITY if choices else ())),
         backends={choice.capability: choice.names[0] for choice in choices},
         backend_parameters={"edit" if painted else "segment": "white.backend"},
         resources=_painting_resources(choices) if painted else stage_resources(choices),
@@ -75,18 +78,26 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
     count = len(views(params))
     block = params.perspectives
     choices = [] if block.backend == "classic" else [_choice("object-views", block)]
-    views_path, views_kept = _kept(params, "perspectives", "{home}/02_perspectives/", "views/")
+    views_path, views_kept = _output_path(params, "perspectives", "{home}/02_perspectives/", "views/")
     return StageSpec(
         name="perspectives",
         title="Perspectives",
-        version=1 if choices else 2,
+        # Zero123++ sees the object as its published preprocessor says.
+        version=(2 if block.backend == "zero123" else 1) if choices else 3,
         implementation="scenewright_stages.reference.painted_views:PaintedViewsStage"
         if choices
         else "scenewright_stages.reference.perspectives:PerspectivesStage",
         reads=(Read("white", ("cutout",) if choices else ("cutout", "facts")),),
         outputs=(
             OutputContract(
-                "views", views_path, "image", "folder", views_kept, minimum_files=count, maximum_files=count
+                "views",
+                views_path,
+                "image",
+                "folder",
+                views_kept,
+                minimum_files=count,
+                maximum_files=count,
+                image=MAY_BE_FLAT,
             ),
             OutputContract(
                 "cutouts",
@@ -113,7 +124,7 @@ def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
     """Writes the prompts of the scenes."""
     block = params.prompts
     asks = block.backend == "ollama"
-    prompts_path, prompts_kept = _kept(params, "prompts", "{home}/03_prompts/", "texts/")
+    prompts_path, prompts_kept = _output_path(params, "prompts", "{home}/03_prompts/", "texts/")
     return StageSpec(
         name="prompts",
         title="Prompts",
@@ -160,12 +171,12 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     """Composites every view into every scene."""
     if params.scenes.painted:
         return painted_scenes_stage(params)
-    image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
+    image_path, image_kept = _output_path(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
     own = (Read("white", ("facts",)), Read("backdrop", ("empty", "light")))
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=4 if params.scenes.background == "own" else 3,
+        version=5 if params.scenes.background == "own" else 4,
         implementation="scenewright_stages.reference.scenes:ScenesStage",
         reads=(
             _CUTOUT_OF_VIEW,
@@ -208,13 +219,13 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     block = params.scenes
     edited = block.backend == "qwen-edit"
     choice = _choice("edit" if edited else "inpaint", block)
-    image_path, image_kept = _kept(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
+    image_path, image_kept = _output_path(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
     view = Read("perspectives", ("views",), part="view_file") if edited else _CUTOUT_OF_VIEW
     mask = OutputContract("mask", f"{WORK}/mask.png", "image", result=False, image=ImageContract(1, 16, True))
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=1,
+        version=1 if edited else 2,
         implementation="scenewright_stages.reference.painted_scenes:"
         + ("EditedScenesStage" if edited else "FilledScenesStage"),
         reads=(view, Read("prompts", ("fields",), part="prompt_file")),
@@ -246,8 +257,8 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
 
 def vary_stage(params: ReferenceObjectParams) -> StageSpec:
     """Varies the scenes' weather and light."""
-    combined, kept = _kept(params, "vary", "{home}/05_qwen_combined_images/{picture}.png", "combined.png")
-    varied, _ = _kept(params, "vary", "{home}/05_qwen_augmented_images/{picture}.png", "varied.png")
+    combined, kept = _output_path(params, "vary", "{home}/05_qwen_combined_images/{picture}.png", "combined.png")
+    varied, _ = _output_path(params, "vary", "{home}/05_qwen_augmented_images/{picture}.png", "varied.png")
     choices = [] if params.vary.backend == "classic" else [_choice("edit", params.vary)]
     return StageSpec(
         name="vary",
@@ -286,7 +297,7 @@ def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="annotate",
         title="Annotation",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reference.annotate:AnnotateStage",
         reads=(*((Read("scenes", scene),) if scene else ()), *varied, *shown),
         outputs=(
@@ -384,7 +395,7 @@ def _on_photos(params: ReferenceObjectParams) -> bool:
     return params.scenes.background == "photo"
 
 
-def _kept(params: ReferenceObjectParams, step: Step, path: str, otherwise: str) -> tuple[str, bool]:
+def _output_path(params: ReferenceObjectParams, step: Step, path: str, otherwise: str) -> tuple[str, bool]:
     """Path of a step's output, and whether it is part of the result.
 
     If a folder is no longer kept, its path changes and its stage runs again; equal bytes keep later stages up to date.
@@ -411,7 +422,7 @@ PIPELINE = Pipeline(
     name="referenceObject",
     kind="DatasetJob",
     params=ReferenceObjectParams,
-    input=InputKind(suffixes=(".png", ".jpg"), lister=list_objects),
+    input=InputKind(suffixes=PICTURE_SUFFIXES, lister=list_objects),
     stages=stages,
     inputs=named_inputs,
     retries_per_sample=3,

@@ -1,8 +1,10 @@
 """Converts masks to single polygons, the format of YOLO's label files.
 
 Loaders rasterise these polygons in two ways: by truncating coordinates and including the outline, or by filling the
-area. Vertices lie in the outer half of the outline's pixels, so both reproduce the mask. Holes and further components
-are connected to the first outline by bridges of two coincident edges.
+area. Vertices lie in the outer half of the outline's pixels, so both reproduce the mask. Some loaders first put further
+vertices on the edges (ultralytics: a thousand in all), which must not fall out of the mask either; so edges pass from
+pixel to pixel only where these touch. Holes and further components are connected to the first outline by bridges of two
+coincident edges.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def polygon_of(mask: Mask) -> Float64Array:
         return np.zeros((0, 2))
     rings: list[Float64Array] = []
     for contour, links in zip(contours, hierarchy[0], strict=True):
-        rings.append(_pushed(np.asarray(contour[:, 0, :], np.int32), outward=links[3] < 0))
+        rings.append(_pushed(np.asarray(contour[:, 0, :], np.int32), links[3] < 0, cleaned))
     rings.sort(key=lambda ring: -_area(ring))
     return _joined(rings)
 
@@ -42,40 +44,6 @@ def label_line(number: int, polygon: Float64Array, width: int, height: int) -> s
     """A line of a label file: class and normalised coordinates with six decimals."""
     scaled = np.clip(polygon / (width, height), 0.0, 1.0)
     return " ".join([str(number), *(f"{value:.6f}" for value in scaled.reshape(-1))])
-
-
-def parse_labels(text: str, width: int, height: int) -> list[tuple[int, Float64Array]]:
-    """Class and polygon in pixels of each line of a label file."""
-    found = []
-    for line in text.splitlines():
-        number, *values = line.split()
-        found.append((int(number), np.array(values, np.float64).reshape(-1, 2) * (width, height)))
-    return found
-
-
-def truncating_fill(polygon: Float64Array, width: int, height: int) -> Mask:
-    """(H, W) bool: rasterised as in ultralytics, with truncated coordinates and the outline included."""
-    canvas = np.zeros((height, width), np.uint8)
-    if len(polygon):
-        cv2.fillPoly(canvas, [polygon.astype(np.int32)], 1)
-    return canvas > 0
-
-
-def area_fill(polygon: Float64Array, width: int, height: int) -> Mask:
-    """(H, W) bool: pixels whose centre lies inside, by the even-odd rule."""
-    inside = np.zeros((height, width), bool)
-    if not len(polygon):
-        return inside
-    following = np.roll(polygon, -1, axis=0)
-    low, high = np.minimum(polygon[:, 1], following[:, 1]), np.maximum(polygon[:, 1], following[:, 1])
-    for row in range(max(0, int(low.min())), min(height, int(high.max()) + 1)):
-        middle = row + 0.5
-        crossing = (low <= middle) & (high > middle)
-        start, end = polygon[crossing], following[crossing]
-        at = np.sort(start[:, 0] + (middle - start[:, 1]) / (end[:, 1] - start[:, 1]) * (end[:, 0] - start[:, 0]))
-        edges = np.searchsorted(at, np.arange(width) + 0.5)
-        inside[row] = edges % 2 == 1
-    return inside
 
 
 def run_lengths(mask: Mask) -> dict[str, object]:
@@ -98,8 +66,11 @@ def _without_specks(mask: Mask) -> Mask:
     return filled
 
 
-def _pushed(pixels: NDArray[np.int32], outward: bool) -> Float64Array:
-    """Moves vertices into the outer half of the outline's pixels; around a hole, into the half that faces it."""
+def _pushed(pixels: NDArray[np.int32], outward: bool, mask: Mask) -> Float64Array:
+    """Moves vertices into the outer half of the outline's pixels; around a hole, into the half that faces it.
+
+    No edge leaves the pixels of the mask: loaders may put further vertices anywhere on it and truncate them.
+    """
     points = pixels.astype(np.float64) + 0.5
     if len(points) == 1:
         return np.asarray(points + np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * _OUTWARD)
@@ -113,7 +84,30 @@ def _pushed(pixels: NDArray[np.int32], outward: bool) -> Float64Array:
     tip = np.sign(arriving)
     ahead, behind = np.clip(first + tip, -1, 1), np.clip(second + tip, -1, 1)
     corners = np.stack([first, np.where(back, ahead, between), np.where(back, behind, between), second], axis=1)
-    return _thinned((points[:, None] + _OUTWARD * corners).reshape(-1, 2))
+    around = points[:, None] + _OUTWARD * corners
+    return _thinned(np.concatenate([around, _through_corners(pixels, leaving, second, mask)], axis=1).reshape(-1, 2))
+
+
+def _through_corners(pixels: NDArray[np.int32], steps: Float64Array, outer: Float64Array, mask: Mask) -> Float64Array:
+    """(N, 2, 2) vertices after each pixel, by which a diagonal step reaches the next one without touching a third pixel
+    that is not the mask's; they repeat the last vertex of the pixel for other steps.
+    """
+    points = pixels.astype(np.float64) + 0.5
+    last = points + _OUTWARD * outer
+    diagonal = (steps != 0).all(axis=1)
+    # A diagonal step has a pixel on both sides of its corner: the one outside, and the one inside.
+    sideways = steps * (steps * outer <= 0)
+    beside = pixels + sideways.astype(np.int32)
+    height, width = mask.shape
+    at = np.clip(beside, 0, (width - 1, height - 1))
+    filled = diagonal & mask[at[:, 1], at[:, 0]]
+    corner = points + steps / 2
+    through = corner + (0.5 - _OUTWARD) * np.sign(points + sideways - corner)
+    before, behind = corner - (0.5 - _OUTWARD) * steps, corner + (0.5 - _OUTWARD) * steps
+    found = np.stack([last, last], axis=1)
+    found[diagonal] = np.stack([before, behind], axis=1)[diagonal]
+    found[filled] = np.stack([through, through], axis=1)[filled]
+    return found
 
 
 def _outer_side(steps: Float64Array, turn: float) -> Float64Array:

@@ -87,7 +87,7 @@ class PromptsStage(Stage[ReferenceObjectParams]):
         if params.prompts.backend == "file":
             return from_lines(params, _lines(inputs.named[PROMPT_FILE], params), name, inputs.seed)
         if params.prompts.backend == "ollama":
-            return from_model(params, name, inputs.seed, self._endpoint(), _briefing(name, inputs))
+            return from_model(params, name, inputs.seed, self._endpoint(), _prompt_request(name, inputs))
         return Written(list(grammar(params, name, inputs.seed)), GRAMMAR)
 
     def _endpoint(self) -> Endpoint:
@@ -158,7 +158,7 @@ def _drawn_in_places(params: ReferenceObjectParams) -> bool:
     return params.scenes.background == "surface" and not params.scenes.painted
 
 
-def _briefing(name: str, inputs: StageInputs[ReferenceObjectParams]) -> str:
+def _prompt_request(name: str, inputs: StageInputs[ReferenceObjectParams]) -> str:
     """The system prompt (the user's or the built-in one), then the user's description of the project."""
     own = resources.files(__package__) / "texts" / SYSTEM_TEXT
     given = {each: inputs.named[each].read_text(encoding="utf-8") for each in (SYSTEM, PROJECT) if each in inputs.named}

@@ -14,22 +14,29 @@ import cv2
 import numpy as np
 
 from scenewright_stages.contract.stage import SampleOutcome
+from scenewright_stages.photographs.browse import Entry, entry, metrics_of
 from scenewright_stages.photographs.overview import DatasetReporter, Measure, Overview, PairFiles
 from scenewright_stages.photographs.page import Card, DatasetData, Gallery, Table
 from scenewright_stages.photographs.pictures import read_rgb, unit_from_bytes
 from scenewright_stages.reference.catalogue import SPLITS
-from scenewright_stages.reference.files import read_mask
 from scenewright_stages.reference.params import ReferenceObjectParams
 from scenewright_stages.reference.pipeline import stages
 from scenewright_stages.report.charts import Distribution, distribution
-from scenewright_stages.report.pictures import Picture, evenly_spaced, thumbnail
+from scenewright_stages.report.data import NextStep
+from scenewright_stages.report.pictures import Picture, thumbnail
 from scenewright_stages.vision.imaging.colour import turbo
 from scenewright_stages.vision.types import Float32Array
 
 PAIR = PairFiles(("white", "white"), "the object", ("scenes", "image"), "in a scene")
-_SHOWN_VIEWS, _SHOWN_SCENES = 24, 12
+_SHOWN_VIEWS = 24
 _SIDE = 360
-_OUTLINE = (60, 255, 120)
+_DEGRADATIONS = {
+    "black_and_white": "black and white",
+    "saturation": "saturation",
+    "contrast": "contrast",
+    "brightness": "brightness",
+    "blur": "blur",
+}
 _GRID = 96
 
 
@@ -64,6 +71,8 @@ class ReferenceReporter(DatasetReporter):
             distributions=_distributions(images),
             galleries=tuple(_galleries(images)),
             tables=tuple(_tables(images, params)) if params.annotate.enabled else (),
+            describe=_cards,
+            next_steps=_next_steps(params),
         )
 
 
@@ -124,10 +133,6 @@ def _scene_facts(outcome: SampleOutcome) -> tuple[str, ...]:
 def _galleries(images: Sequence[SampleOutcome]) -> Iterator[Gallery]:
     if views := tuple(_view_cards(images)):
         yield Gallery("Views", "The object from its sides; angles are in degrees.", views)
-    chosen = [images[place] for place in evenly_spaced(len(images), _SHOWN_SCENES)]
-    if chosen and ("annotate", "mask") in chosen[0].files:
-        cards = tuple(_labelled(each) for each in chosen)
-        yield Gallery("Scenes with their labels", "The outline is what the label says.", cards)
     if any(_shows_object(each) for each in images):
         note = "How often the object's box covers a place of the image, over all images. Even is better."
         yield Gallery("Where the object is", note, tuple(_heat_cards(images)))
@@ -148,17 +153,41 @@ def _view_cards(images: Sequence[SampleOutcome]) -> Iterator[Card]:
             yield Card(name, picture, facts)
 
 
-def _labelled(outcome: SampleOutcome) -> Card:
-    """An image with the outline of its mask."""
-    record = outcome.records["annotate"]
-    pixels = np.ascontiguousarray(read_rgb(outcome.files[("annotate", "image")]()))
-    mask = read_mask(outcome.files[("annotate", "mask")]()).astype(np.uint8)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    thickness = max(1, round(max(mask.shape) / 240))
-    cv2.drawContours(pixels, outlines, -1, _OUTLINE, thickness, cv2.LINE_AA)
-    name = str(outcome.sample.attributes["picture"])
-    label = "without the object" if record.metrics["empty"] else str(record.metrics["class"])
-    return Card(name, thumbnail(unit_from_bytes(pixels), _SIDE, name), (label, record.metrics["split"]))
+def _cards(outcome: SampleOutcome) -> Iterator[Entry]:
+    """The image that a trainer gets, a degraded copy included, with the outline of its label."""
+    attributes, label = outcome.sample.attributes, metrics_of(outcome, "annotate")
+    stage = next((stage for stage in ("augment", "annotate", "scenes") if (stage, "image") in outcome.files), "white")
+    degraded, variation, empty = attributes.get("copy"), attributes.get("variation"), attributes.get("empty")
+    facets = {
+        "Split": attributes.get("split"),
+        "Class": "without the object" if empty else label.get("class") or attributes.get("class"),
+        "Source": outcome.sample.root.id,
+        "Augmentation": "degraded" if degraded else f"varied {variation}" if variation else "none",
+        "Place": metrics_of(outcome, "scenes").get("place"),
+    }
+    name = "white" if stage == "white" else "image"
+    title = str(attributes.get("picture_file") or attributes.get("picture") or outcome.sample.id)
+    facts = tuple(_degradations(metrics_of(outcome, stage))) if degraded else ()
+    files = ((stage, name, "input: degraded copy" if degraded else "input"),)
+    yield entry(outcome, title, facets, files, None if empty else ("annotate", "mask"), facts)
+
+
+def _degradations(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What was done to a degraded copy."""
+    for name, words in _DEGRADATIONS.items():
+        if metrics.get(name) not in (None, False):
+            value = metrics[name]
+            yield words if value is True else f"{words} {value:.2g}" if isinstance(value, float) else f"{words} {value}"
+
+
+def _next_steps(params: ReferenceObjectParams) -> tuple[NextStep, ...]:
+    folder = "07_cv_combined_dataset" if params.augment.enabled else "06_yolo_dataset"
+    change = NextStep(
+        "Change it and run again; only what depends on it is made:", "scenewright run JOB.yaml --set prompts.count=20"
+    )
+    if not params.annotate.enabled:
+        return (change,)
+    return NextStep("Train with any YOLO trainer:", f"yolo segment train data={folder}/dataset.yaml"), change
 
 
 def _heat_cards(images: Sequence[SampleOutcome]) -> Iterator[Card]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import ConfigurationError, SampleError
 from scenewright_stages.contract.samples import Sample
@@ -23,17 +24,23 @@ from scenewright_stages.photographs.pictures import (
     unit_from_bytes,
     write_json,
 )
-from scenewright_stages.reference.companions import Thing, companions, read_things
+from scenewright_stages.reference.companions import Companion, companions, read_companions
 from scenewright_stages.reference.family import photos_of_split
-from scenewright_stages.reference.files import read_cutout
+from scenewright_stages.reference.files import read_cutout, read_reduction
 from scenewright_stages.reference.listing import is_photo
 from scenewright_stages.reference.own_background import OwnPlace, own_scene
 from scenewright_stages.reference.params import PHOTOS, THINGS, ReferenceObjectParams, ScenesParams, Seam
 from scenewright_stages.reference.wording import Fields, read_fields
 from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.subjects.lines import labelled, lines_of, moved, parts_of, refuse_shrunk
 from scenewright_stages.vision.subjects.scenery import panorama, surfaces
 from scenewright_stages.vision.subjects.scenery.composition import Cutout, Drawn, Placed, Setting, draw, facing_world
-from scenewright_stages.vision.subjects.scenery.photo_ground import PhotoGround, fitted, light_of_photo, undeveloped
+from scenewright_stages.vision.subjects.scenery.photo_ground import (
+    PhotoGround,
+    fitted,
+    light_of_photo,
+    without_tone_curve,
+)
 from scenewright_stages.vision.subjects.scenery.standing import Base
 from scenewright_stages.vision.types import Float32Array, Mask, Uint8Array
 
@@ -64,7 +71,22 @@ class UserPictures:
     """The user's images for a scene: an optional background photo, and cut-outs to place beside the object."""
 
     photo: UserPhoto | None
-    things: Sequence[Thing]
+    things: Sequence[Companion]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The object in a scene.
+
+    Attributes:
+        cover: (H, W) float32 visible coverage.
+        whole: (H, W) float32 coverage without what stands before it.
+        move: (2, 3) affine map from the view's pixels to the scene's.
+    """
+
+    cover: Float32Array
+    whole: Float32Array
+    move: NDArray[np.floating]
 
 
 class ScenesStage(Stage[ReferenceObjectParams]):
@@ -73,24 +95,28 @@ class ScenesStage(Stage[ReferenceObjectParams]):
     def __init__(self, context: StageContext[ReferenceObjectParams]) -> None:
         super().__init__(context)
         one_thread_each()
-        self._things: list[Thing] = []
+        self._things: list[Companion] = []
         self._lock = threading.Lock()
 
     def process(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams]) -> StageResult:
         """Writes the image, the mask of the object's visible part, and the scene's metadata.
 
         Raises:
+            SampleRejected: the object loses a part, such as lines that become too thin (reason ``object-shrinks``).
             SampleError: the object is hardly visible in every attempt (reason ``ObjectHidden``).
         """
         view = _read_view(inputs)
         fields = read_fields(inputs.path("prompts", "fields").read_text(encoding="utf-8"))
         rng = np.random.default_rng([inputs.seed, sample.attributes["scene_seed"]])
         if inputs.params.scenes.background == "own":
-            image, cover, facts = _on_own_background(sample, inputs, view, rng)
+            image, seen, facts = _on_own_background(sample, inputs, view, rng)
         else:
             user = self._users(sample, inputs)
-            image, cover, facts = _on_ground(sample, inputs.params.scenes, view, fields, user, rng)
-        mask = cover >= 0.5
+            image, seen, facts = _on_ground(sample, inputs.params.scenes, view, fields, user, rng)
+        inside = view.alpha >= 0.5
+        mask, kept = labelled(seen.cover, seen.whole, moved(lines_of(inside), seen.move), parts_of(inside))
+        if not sample.attributes["empty"]:
+            refuse_shrunk(kept, "the scene", "make it larger: scenes.size, scenes.objectScale")
         metrics: dict[str, Any] = {
             **facts,
             "prompt": fields.text,
@@ -112,7 +138,7 @@ class ScenesStage(Stage[ReferenceObjectParams]):
         block = inputs.params.scenes
         with self._lock:
             if THINGS in inputs.named and not self._things:
-                self._things = read_things(inputs.named[THINGS], block.things)
+                self._things = read_companions(inputs.named[THINGS], block.things)
         photo = _photo_of(sample, inputs) if PHOTOS in inputs.named else None
         return UserPictures(photo, self._things)
 
@@ -158,7 +184,7 @@ def _on_ground(
     fields: Fields,
     user: UserPictures,
     rng: np.random.Generator,
-) -> tuple[Uint8Array, Float32Array, dict[str, Any]]:
+) -> tuple[Uint8Array, Seen, dict[str, Any]]:
     """Image, visible part of the object, and metadata of a scene on a table or in front of a user's photo."""
     for _ in range(_ATTEMPTS):
         setting, scale = setting_of(block, view, fields, user, rng)
@@ -168,10 +194,11 @@ def _on_ground(
         noise = float(rng.uniform(0.4, 2.2))
         if sample.attributes["empty"]:
             drawn = draw(setting, things)
-            cover = np.zeros(drawn.pixels.shape[:2], np.float32)
+            nothing = np.zeros(drawn.pixels.shape[:2], np.float32)
+            seen = Seen(nothing, nothing, object_placed.move())
             break
         drawn = draw(setting, [object_placed, *things])
-        cover = drawn.covers[0]
+        seen = Seen(drawn.covers[0], drawn.whole[0], object_placed.move())
         if _visible(drawn) >= block.minimum_visible:
             break
     else:
@@ -189,7 +216,7 @@ def _on_ground(
         "occluders": occluded,
         "visible": 0.0 if sample.attributes["empty"] else round(_visible(drawn), 4),
     }
-    return with_noise(drawn.pixels, noise, rng), cover, facts
+    return with_noise(drawn.pixels, noise, rng), seen, facts
 
 
 def _visible(drawn: Drawn) -> float:
@@ -271,7 +298,7 @@ def _before_photo(
     column, row = place
     pixels = fitted(photo.linear, width, height, float(rng.uniform()), float(rng.uniform()))
     around, exposure = light_of_photo(pixels)
-    ground = PhotoGround(undeveloped(pixels), None if block.ground is None else block.ground * height, exposure)
+    ground = PhotoGround(without_tone_curve(pixels), None if block.ground is None else block.ground * height, exposure)
     if ground.horizon is not None:
         lowest = max(row, ground.horizon + 0.12 * height)
         row = float(rng.uniform(ground.horizon + 0.1 * height, lowest))
@@ -312,7 +339,7 @@ def with_noise(pixels: Float32Array, levels: float, rng: np.random.Generator) ->
 
 def _on_own_background(
     sample: Sample, inputs: StageInputs[ReferenceObjectParams], view: Cutout, rng: np.random.Generator
-) -> tuple[Uint8Array, Float32Array, dict[str, Any]]:
+) -> tuple[Uint8Array, Seen, dict[str, Any]]:
     """The view near the object's original position in its own photo."""
     base = json.loads(inputs.path("white", "facts").read_text(encoding="utf-8"))["base"]
     with np.load(inputs.path("backdrop", "light")) as stored:
@@ -321,7 +348,8 @@ def _on_own_background(
     empty = linear_from_bytes(read_rgb(inputs.path("backdrop", "empty")))
     without = bool(sample.attributes["empty"])
     place = OwnPlace(empty, left, base["column"], base["row"])
-    picture, cover, drawn = own_scene(place, None if without else view, rng)
+    larger = read_reduction(inputs.path("perspectives", "cutouts"))
+    picture, cover, move, drawn = own_scene(place, None if without else view, rng, larger)
     facts = {
         "background": "own",
         "place": "own",
@@ -331,4 +359,4 @@ def _on_own_background(
         "occluders": 0,
         **drawn,
     }
-    return with_noise(picture, float(rng.uniform(0.3, 1.5)), rng), cover, facts
+    return with_noise(picture, float(rng.uniform(0.3, 1.5)), rng), Seen(cover, cover, move), facts

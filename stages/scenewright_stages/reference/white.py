@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from scenewright_stages.backends.edit.interface import EDIT, Editor
@@ -17,6 +15,7 @@ from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Made, Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.compositing import composite, plain_background, split_layers
+from scenewright_stages.photographs.masks import mask_of_transparency, matte_around, matte_of_mask, read_mask
 from scenewright_stages.photographs.pictures import (
     Photograph,
     bytes_from_unit,
@@ -27,23 +26,20 @@ from scenewright_stages.photographs.pictures import (
 )
 from scenewright_stages.reference.listing import class_name
 from scenewright_stages.reference.params import ReferenceObjectParams, painting_options
-from scenewright_stages.vision.imaging.matting import NoSubject, refine_matte
+from scenewright_stages.vision.imaging.masks import MaskCover, MaskReading
+from scenewright_stages.vision.imaging.matting import NoSubject
 from scenewright_stages.vision.imaging.regions import overlap
-from scenewright_stages.vision.subjects.cutting import cut_by_box, cut_from_border, touches_border
+from scenewright_stages.vision.subjects.cutting import cut_by_box, cut_from_border, reduction, touches_border
 from scenewright_stages.vision.subjects.scenery.standing import Base, base_of
 from scenewright_stages.vision.types import Float32Array, Mask, Uint8Array
 
 NO_CLEAR_OBJECT = "no-clear-object"
-_FULL = 0.98
 _LEAST_PIXELS = 64
-_SOFT_LEVELS = (5, 250)
-"""A supplied mask with values between these is a matte already."""
-
 
 _INSTRUCTION = "{name} with white background, while maintaining object's features and shape"
-"""What an editor is told; the words are those of the script that this pipeline replaces."""
+"""Instruction for the editor, in the words of the script that this pipeline replaces."""
 _SAME_SHAPE = 0.8
-"""Overlap with the supplied mask below which a painted object is told to be elsewhere, or another one."""
+"""Overlap with the supplied mask below which a warning says that the painted object differs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +52,7 @@ class _Cut:
         found: what the cut is based on.
         score: confidence.
         use: the backend that made it.
+        notes: for the user.
     """
 
     pixels: Uint8Array
@@ -63,6 +60,7 @@ class _Cut:
     found: str
     score: float
     use: BackendUse
+    notes: tuple[str, ...] = ()
 
 
 _FLAT_OUTLINE, _TYPICAL_PITCH = 10.0, 16.0
@@ -101,7 +99,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         _check_cut(inside)
         layers = split_layers(cut.pixels, matte)
         white = composite(layers.whole, plain_background(cut.pixels.shape, 255), matte)
-        base = _standing(inside, inputs.params.white.camera_pitch)
+        base = _ground_contact(inside, inputs.params.white.camera_pitch)
         facts: dict[str, Any] = {
             "mask_from": cut.found,
             "score": round(cut.score, 4),
@@ -117,21 +115,22 @@ class WhiteStage(Stage[ReferenceObjectParams]):
             "cutout": Pixels(with_alpha(layers.whole, matte)),
             "mask": Pixels(inside.astype(np.uint8) * np.uint8(255)),
         }
-        notes = list(photo.notes)
+        notes = [*photo.notes, *cut.notes]
         if self._editor is not None:
-            shown, told = _exemplar(inputs, photo, cut)
+            shown, exemplar_facts = _exemplar(sample, inputs, photo, cut)
             outputs["exemplar"] = Pixels(shown)
-            facts |= told
-            if told.get("overlap", 1.0) < _SAME_SHAPE:
-                notes.append(f"the painted object covers its own mask by {told['overlap']:.0%} only: look at it")
+            facts |= exemplar_facts
+            if exemplar_facts.get("overlap", 1.0) < _SAME_SHAPE:
+                notes.append(
+                    f"the painted object covers its own mask by {exemplar_facts['overlap']:.0%} only: look at it"
+                )
         outputs["facts"] = write_json(inputs.workspace / "white.json", facts)
         return StageResult(outputs, facts, notes, [cut.use])
 
     def _cut(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph) -> _Cut:
         if self._editor is not None:
             return self._painted(sample, inputs, photo, self._editor)
-        alpha, found, score, use = self._matte(sample, inputs, photo)
-        return _Cut(photo.pixels, alpha, found, score, use)
+        return self._matte(sample, inputs, photo)
 
     def _painted(
         self,
@@ -149,32 +148,33 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         instruction = _INSTRUCTION.format(name=name)
         painted, use = editor.call(lambda backend: backend.edit(photo.srgb, instruction, inputs.seed))
         inside, score = self._standing_out(painted)
-        radius = round(inputs.params.white.matte_radius * max(inside.shape))
-        alpha = refine_matte(painted, inside, max(radius, 1))
+        alpha = matte_around(painted, inside, inputs.params.white.matte_radius)
         return _Cut(bytes_from_unit(painted), alpha, "painted", score, use)
 
-    def _matte(
-        self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph
-    ) -> tuple[Float32Array, str, float, BackendUse]:
-        """The matte, its basis, its score, and the backend that made it."""
+    def _matte(self, sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph) -> _Cut:
+        """The object cut out of the photo itself: by its mask, its box, a model, or because it stands out."""
         height, width = photo.srgb.shape[:2]
-        block = inputs.params.white
-        radius = round(block.matte_radius * max(height, width))
-        path = inputs.find(INPUT, "mask")
-        if path is not None:
-            mask = read_object_mask(path, (height, width))
-            return _softened(photo.srgb, mask, radius), "mask", 1.0, _use("mask")
+        share = inputs.params.white.matte_radius
+        if (mask := supplied_mask(sample, inputs, photo)) is not None:
+            matte = matte_of_mask(photo.srgb, mask, share)
+            return _Cut(photo.pixels, matte.alpha, "mask", 1.0, _use("mask"), (*mask.notes, *matte.notes))
         box, points = _places(sample, width, height)
         if self._segmenter is not None:
             name = class_name(sample.attributes["class"], sample.attributes["title"], inputs.params.object_name)
-            return self._segmented(photo.srgb, self._subject(photo.srgb, name, box, points), self._segmenter)
+            return self._segmented(photo, self._subject(photo.srgb, name, box, points), self._segmenter)
         if box is not None:
-            cut, found = cut_by_box(photo.srgb, box, [(each.x, each.y, each.inside) for each in points]), "box"
+            cut, found, score = (
+                cut_by_box(photo.srgb, box, [(each.x, each.y, each.inside) for each in points]),
+                "box",
+                1.0,
+            )
             if not cut.any():
                 raise _nothing_clear()
-            return refine_matte(photo.srgb, cut, max(radius, 1)), found, 1.0, _use(found)
-        cut, score = self._standing_out(photo.srgb)
-        return refine_matte(photo.srgb, cut, max(radius, 1)), "border", score, _use("border")
+        else:
+            (cut, score), found = self._standing_out(photo.srgb), "border"
+        # The cut was found on a reduced copy, so its outline is off by a few pixels of it.
+        least = round(reduction(photo.srgb))
+        return _Cut(photo.pixels, matte_around(photo.srgb, cut, share, least), found, score, _use(found))
 
     def _subject(self, srgb: Float32Array, name: str, box: Box | None, points: tuple[SubjectPoint, ...]) -> Subject:
         """The prompt for a model: the name for a text-prompted model, otherwise the object's location."""
@@ -184,14 +184,12 @@ class WhiteStage(Stage[ReferenceObjectParams]):
             return subject_of(self._standing_out(srgb)[0])
         return Subject(box=box, points=points)
 
-    def _segmented(
-        self, srgb: Float32Array, subject: Subject, segmenter: BackendChain[Segmenter]
-    ) -> tuple[Float32Array, str, float, BackendUse]:
+    def _segmented(self, photo: Photograph, subject: Subject, segmenter: BackendChain[Segmenter]) -> _Cut:
         try:
-            found, use = segmenter.call(lambda backend: backend.segment(srgb, subject))
+            found, use = segmenter.call(lambda backend: backend.segment(photo.srgb, subject))
         except NoSubject as nothing:
             raise SampleRejected(NO_CLEAR_OBJECT, nothing.message) from nothing
-        return found.alpha, found.method, found.score, replace(use, capability="cutout")
+        return _Cut(photo.pixels, found.alpha, found.method, found.score, replace(use, capability="cutout"))
 
     def _standing_out(self, srgb: Float32Array) -> tuple[Mask, float]:
         """The single object on a plain background. Raises SampleRejected if there is none."""
@@ -201,20 +199,29 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         return cut, score
 
 
+def supplied_mask(sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph) -> MaskCover | None:
+    """The mask beside the photo, or else the photo's own transparency; None if there is neither."""
+    block = inputs.params.white
+    reading = MaskReading(
+        sample.attributes.get("mask_polarity", block.mask_polarity),
+        sample.attributes.get("mask_class", block.mask_class),
+    )
+    path = inputs.find(INPUT, "mask")
+    return mask_of_transparency(photo, reading) if path is None else read_mask(path, photo, reading)
+
+
 def _exemplar(
-    inputs: StageInputs[ReferenceObjectParams], photo: Photograph, cut: _Cut
+    sample: Sample, inputs: StageInputs[ReferenceObjectParams], photo: Photograph, cut: _Cut
 ) -> tuple[Uint8Array, dict[str, Any]]:
     """(H, W, 4) RGBA exemplar of the object for locating it later, and metadata.
 
     It is the photo with its own mask or, without a mask, the painted object.
     """
-    path = inputs.find(INPUT, "mask")
-    if path is None:
+    mask = supplied_mask(sample, inputs, photo)
+    if mask is None:
         return with_alpha(cut.pixels, bytes_from_unit(cut.alpha)), {"exemplar_from": "white"}
-    mask = read_object_mask(path, photo.srgb.shape[:2])
-    radius = round(inputs.params.white.matte_radius * max(mask.shape))
-    alpha = bytes_from_unit(_softened(photo.srgb, mask, radius))
-    shared = round(overlap(cut.alpha >= 0.5, mask >= 128), 4)
+    alpha = bytes_from_unit(matte_of_mask(photo.srgb, mask, inputs.params.white.matte_radius).alpha)
+    shared = round(overlap(cut.alpha >= 0.5, mask.cover >= 128), 4)
     return with_alpha(photo.pixels, alpha), {"exemplar_from": "photo", "overlap": shared}
 
 
@@ -238,37 +245,10 @@ def _use(found: str) -> BackendUse:
 
 
 _NOTES = {
-    "mask": "The mask was supplied beside the photo.",
+    "mask": "The mask was supplied beside the photo, or as its transparency.",
     "box": "Cut out of a box by colour (GrabCut).",
     "border": "Cut out because it stands out from a plain border.",
 }
-
-
-def read_object_mask(path: Path, shape: tuple[int, int]) -> Uint8Array:
-    """(H, W) uint8 of a supplied mask.
-
-    Raises:
-        SampleError: it cannot be read, has the wrong size, or is empty or full.
-    """
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise SampleError("MaskUnreadable", f"{path.name} cannot be read as an image")
-    if pixels.ndim == 3:
-        pixels = pixels[..., 3] if pixels.shape[2] == 4 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-    if pixels.shape != shape:
-        found, wanted = pixels.shape[::-1], shape[::-1]
-        raise SampleError("MaskSizeDiffers", f"{path.name} has {found} pixels, the upright photo {wanted}")
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
-    if pixels.max(initial=0) <= 1:
-        # Class masks contain 0 and 1.
-        pixels = pixels * 255
-    share = float((pixels >= 128).mean())
-    if not (pixels >= 128).any():
-        raise SampleError("MaskEmpty", f"{path.name} marks nothing; white is the object, black is the rest")
-    if share > _FULL:
-        raise SampleError("MaskFull", f"{path.name} marks {share:.0%} of the photo; black is what is not the object")
-    return np.ascontiguousarray(pixels, np.uint8)
 
 
 def _check_cut(inside: Mask) -> None:
@@ -285,16 +265,7 @@ def _check_cut(inside: Mask) -> None:
         )
 
 
-def _softened(srgb: Float32Array, mask: Uint8Array, radius: int) -> Float32Array:
-    """The mask as a soft matte; unchanged if it is soft already."""
-    low, high = _SOFT_LEVELS
-    soft = int(np.count_nonzero(cv2.inRange(mask, low, high))) > 0
-    if soft or radius < 1:
-        return mask.astype(np.float32) / np.float32(255)
-    return refine_matte(srgb, mask >= 128, radius)
-
-
-def _standing(inside: Mask, pitch: float | None) -> Base:
+def _ground_contact(inside: Mask, pitch: float | None) -> Base:
     """Estimates the object's base for a pitch in degrees, or for the most likely pitch if None."""
     found = base_of(inside, pitch)
     return base_of(inside, _TYPICAL_PITCH) if pitch is None and found.pitch <= _FLAT_OUTLINE else found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scenewright_stages.contract.stage import Catalogue, CatalogueEntry
+from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, IndexContent
+from scenewright_stages.photographs.card import CARD, About, card, models_of, origins_of
 from scenewright_stages.photographs.croissant import CROISSANT, METADATA, Column, ImageKind, croissant
+from scenewright_stages.photographs.shards import Row, shards
+from scenewright_stages.relight.params import RelightParams
 
 DESCRIPTION = (
     "Pairs for relighting models: photographs of people, and the same people before the same background in a new "
@@ -73,17 +76,74 @@ COLUMNS = (
     Column("backends", "text", "Who segmented, took the light off and gave normals."),
     Column("licences", "text", "Licences of the weights in use; empty when there are none."),
 )
+SPLITS = ("train", "validation", "test")
 UNKNOWN_LIGHT = {"direction": [0.0, 0.0, 0.0], "direct": 0.0, "ambient": 0.0, "residual": 0.0}
 """Where photograph and albedo do not tell: a loader's columns have one type."""
 TEXT = Column("text", "text", "A sentence on the light.")
 
 
-def index_files(catalogue: Catalogue) -> dict[str, bytes]:
+def index_files(catalogue: Catalogue) -> dict[str, IndexContent]:
     """Content by path of the index files."""
+    params = RelightParams.model_validate(catalogue.job.get("spec", {}).get("relight") or {})
     lines = [_line(entry) for entry in catalogue.entries]
     metadata = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
     columns = (*COLUMNS, TEXT) if any("text" in line for line in lines) else COLUMNS
-    return {METADATA: metadata, CROISSANT: croissant(catalogue.name, DESCRIPTION, columns, IMAGES, metadata)}
+    about = _about(catalogue, lines, params)
+    rows = [_row(entry, line) for entry, line in zip(catalogue.entries, lines, strict=True)]
+    return {
+        METADATA: metadata,
+        CROISSANT: croissant(about, columns, IMAGES, metadata),
+        CARD: card(about),
+        **shards(params.formats, rows, columns, catalogue.read),
+    }
+
+
+def _row(entry: CatalogueEntry, line: Mapping[str, Any]) -> Row:
+    """A pair with all its images; a photograph with several lights is in each of its pairs."""
+    images = {name: line[f"{name}_file_name"] for name in ("degraded", "target", "albedo", "alpha", "foreground")}
+    sizes = {
+        output.path: output.size
+        for record in entry.records.values()
+        for output in record.outputs.values()
+        if output.path in images.values()
+    }
+    return Row(line["id"], line["split"], images, sum(sizes.values()), line)
+
+
+def _about(catalogue: Catalogue, lines: Sequence[Mapping[str, Any]], params: RelightParams) -> About:
+    """Facts for the data card and the RAI fields."""
+    splits = [split for split in SPLITS if any(line["split"] == split for line in lines)]
+    return About(
+        name=catalogue.name,
+        description=DESCRIPTION,
+        how=(
+            "People were cut out of photographs with a soft matte.",
+            "An estimate of the albedo, the person without light, was shaded by a random light of known parameters.",
+            f"The result was put back before the background ({params.background}).",
+        ),
+        labels="The light's parameters are exact for the stored albedo and normals, which are themselves estimates.",
+        uses="Training and testing of models that change or correct the light on people in photographs.",
+        limits=(
+            "The body's surface is inflated from its silhouette: light is right for that surface, not the real one.",
+            "Shadows are cast by faces and by drawn patterns only, and never onto the background.",
+            "Light inside hair, glass and thin cloth is not simulated.",
+            "Outlines are as good as the mattes; their measures are in edge_error and score.",
+        ),
+        biases="The people, clothes and places are those of the photographs that were given. Nobody balanced them.",
+        personal="The pictures show people's faces. Whether they agreed is for the photographs' licences to say.",
+        impact="Relit portraits can pass for photographs. Say that they are synthetic where you show them.",
+        tasks=("image-to-image",),
+        counts={split: sum(line["split"] == split for line in lines) for split in splits},
+        origins=origins_of(catalogue),
+        models=models_of(catalogue),
+        configs={"train": ("outputs/*.png", METADATA)} if lines else {},
+        loading=(
+            "from datasets import load_dataset",
+            "",
+            'pairs = load_dataset("path/of/this/folder", split="train")',
+            'train = pairs.filter(lambda split: split == "train", input_columns="split")',
+        ),
+    )
 
 
 def _line(entry: CatalogueEntry) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from scenewright_stages.contract.params import Params, Rule, ordered
 from scenewright_stages.photographs.params import (
+    Formats,
+    MaskClass,
+    MaskPolarity,
     ModelParams,
     Share,
     ShareRange,
@@ -77,9 +80,11 @@ class SegmentationParams(ModelParams):
         default=0.008,
         ge=0.0,
         le=0.1,
-        description="Width of the band in which a binary mask becomes a soft matte, as a share of the longer side; "
-        "0 keeps supplied masks as they are.",
+        description="Width of the band in which a binary mask becomes a soft matte, as a share of the person's longer "
+        "side; 0 keeps supplied masks as they are.",
     )
+    mask_polarity: MaskPolarity = "auto"
+    mask_class: MaskClass = None
 
     rules: ClassVar[tuple[Rule, ...]] = (
         chain_or_backend("mask", default="selfie"),
@@ -235,6 +240,7 @@ class RelightParams(Params):
         description="What lies behind the relit person: the photograph's own background, or gray "
         "or black in its place.",
     )
+    formats: Formats = Field(default=[])
     keep: list[Folder] = Field(
         default=list(FOLDERS),
         min_length=1,

@@ -7,10 +7,10 @@ from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.contract.samples import Child, Expansion
+from scenewright_stages.photographs.params import MASK_ENDINGS, MASK_FOLDERS, PICTURE_SUFFIXES, MaskEntry
 from scenewright_stages.relight.params import Folder, RelightParams
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-SIDECARS: dict[str, tuple[str, ...]] = {"mask": (".mask.png",)}
+SIDECARS: dict[str, tuple[str, ...]] = {"mask": MASK_ENDINGS}
 WORK = ".scenewright/work/{sample}"
 KEPT = "kept_"
 """Prefix of the outputs that exist only for `keep`."""
@@ -29,7 +29,7 @@ def segment_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="segment",
         title="Find the person",
-        version=3,
+        version=4,
         implementation="scenewright_stages.relight.segment:SegmentStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -39,13 +39,13 @@ def segment_stage(params: RelightParams) -> StageSpec:
             _between("layers", channels=4),
             OutputContract("outline", f"{WORK}/outline.npz", "arrays", result=False, arrays=(BEHIND,)),
             _facts("segmentation"),
-            *_kept(params, "stage_1", "foreground", channels=4),
-            *_kept(params, "stage_1", "mask", channels=1),
-            *_kept(params, "stage_1", "alpha", channels=1),
-            *_kept(params, "stage_1", "background"),
+            *_optional_output(params, "stage_1", "foreground", channels=4),
+            *_optional_output(params, "stage_1", "mask", channels=1),
+            *_optional_output(params, "stage_1", "alpha", channels=1),
+            *_optional_output(params, "stage_1", "background"),
         ),
         parameters=("segmentation", "gates.least_score", "gates.largest_edge_error"),
-        attributes=("box",),
+        attributes=("box", "mask_polarity", "mask_class"),
         backends={"segment": backends[0]},
         alternatives={"segment": backends[1:]},
         backend_parameters={"segment": "segmentation.backend"},
@@ -62,13 +62,13 @@ def albedo_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="albedo",
         title="Albedo",
-        version=3,
+        version=4,
         implementation="scenewright_stages.relight.albedo:AlbedoStage",
         reads=(Read("segment", ("layers",)),),
         outputs=(
             _image("albedo", "outputs/{sample}_albedo.png"),
             _facts("albedo"),
-            *_kept(params, "stage_2", "albedo"),
+            *_optional_output(params, "stage_2", "albedo"),
         ),
         parameters=("albedo",),
         backends={"albedo": backends[0]},
@@ -87,15 +87,15 @@ def degrade_stage(params: RelightParams) -> StageSpec:
     return StageSpec(
         name="degrade",
         title="New light",
-        version=3,
+        version=4,
         implementation="scenewright_stages.relight.degrade:DegradeStage",
         reads=(Read("segment", ("layers",)), Read("albedo", ("albedo",))),
         outputs=(
             _between("degraded"),
             _light("params", f"{WORK}/params.json", result=False),
-            *_kept(params, "stage_3", "degraded"),
-            *_kept(params, "stage_3", "normals"),
-            *_kept(params, "stage_3", "light", channels=1),
+            *_optional_output(params, "stage_3", "degraded"),
+            *_optional_output(params, "stage_3", "normals"),
+            *_optional_output(params, "stage_3", "light", channels=1),
             *((_light(f"{KEPT}params", "stage_3/{sample}_params.json"),) if params.keeps("stage_3") else ()),
         ),
         parameters=("degradation", "normals", "gates.least_light_change"),
@@ -125,7 +125,7 @@ def recombine_stage(params: RelightParams) -> StageSpec:
         outputs=(
             _image("output", "outputs/{sample}_output.png"),
             OutputContract("metadata", metadata, "json", result=not captioned, json_keys=("light", "files")),
-            *_kept(params, "stage_3_5", "composite"),
+            *_optional_output(params, "stage_3_5", "composite"),
         ),
         parameters=("background", "caption.backend", "split"),
         attributes=("person",),
@@ -178,7 +178,7 @@ def _between(name: str, channels: int = 3) -> OutputContract:
     return _image(name, f"{WORK}/{name}.png", channels, result=False)
 
 
-def _kept(params: RelightParams, folder: Folder, name: str, channels: int = 3) -> tuple[OutputContract, ...]:
+def _optional_output(params: RelightParams, folder: Folder, name: str, channels: int = 3) -> tuple[OutputContract, ...]:
     """An image in a stage's result folder, if that folder is kept."""
     return (_image(KEPT + name, f"{folder}/{{sample}}_{name}.png", channels),) if params.keeps(folder) else ()
 
@@ -207,7 +207,13 @@ PIPELINE = Pipeline(
     name="relight",
     kind="DatasetJob",
     params=RelightParams,
-    input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS, listings=True),
+    input=InputKind(
+        suffixes=PICTURE_SUFFIXES,
+        sidecars=SIDECARS,
+        folders={"mask": MASK_FOLDERS},
+        listings=True,
+        entry=MaskEntry,
+    ),
     stages=stages,
     examples=({"caption": {"backend": "classic"}},),
     reporter="scenewright_stages.relight.report:RelightReporter",

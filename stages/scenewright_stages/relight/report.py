@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scenewright_stages.contract.stage import SampleOutcome
+from scenewright_stages.photographs.browse import Entry, entry, metrics_of
 from scenewright_stages.photographs.overview import DatasetReporter, Measure, Overview, PairFiles
 from scenewright_stages.photographs.page import DatasetData
 from scenewright_stages.relight.params import RelightParams
 from scenewright_stages.relight.pipeline import stages
 from scenewright_stages.report.charts import Distribution, LightPoint, distribution
+from scenewright_stages.report.data import NextStep
 from scenewright_stages.report.pictures import evenly_spaced
 
 SHOWN_LIGHTS = 1500
 PAIR = PairFiles(("segment", "input"), "as photographed", ("recombine", "output"), "in the new light")
 
+_NEXT_STEPS = (
+    NextStep("Train with the pairs:", 'datasets.load_dataset("imagefolder", data_dir="FOLDER OF THIS PAGE")'),
+    NextStep(
+        "Change the light and run again; photographs and outlines are kept:",
+        "scenewright run JOB.yaml --set variants=8",
+    ),
+)
 MEASURES = (
     Measure("light_change", "degrade", False, "Least change of light", "Mean difference of the person, levels of 255"),
     Measure("edge_error", "segment", True, "Least certain outlines", "What foreground and background do not explain of "
@@ -43,7 +52,23 @@ class RelightReporter(DatasetReporter):
             distributions=_distributions(overview, lights),
             lights=tuple(_light_point(lights[place]) for place in evenly_spaced(len(lights), SHOWN_LIGHTS)),
             light_count=len(lights),
+            describe=_cards,
+            next_steps=_NEXT_STEPS,
         )
+
+
+def _cards(outcome: SampleOutcome) -> Iterator[Entry]:
+    """A pair as a trainer gets it: the picture in new light, and the photograph as its target."""
+    combined, degraded = metrics_of(outcome, "recombine"), metrics_of(outcome, "degrade")
+    files = (("recombine", "output", "input: new light"), ("segment", "input", "target: photograph"))
+    facets = {
+        "Split": combined.get("split"),
+        "Source": combined.get("photograph", outcome.sample.root.id),
+        "Augmentation": degraded.get("degradation"),
+        "Person": combined.get("person"),
+    }
+    facts = _light_facts(outcome)[1:] if degraded else ()
+    yield entry(outcome, outcome.sample.id, facets, files, ("segment", "alpha"), facts)
 
 
 def _subtitle(overview: Overview) -> str:

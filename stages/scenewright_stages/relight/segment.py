@@ -15,7 +15,9 @@ from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Pixels, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.compositing import Layers, background_of, split_layers
+from scenewright_stages.photographs.masks import mask_of_transparency, matte_of_mask, read_mask
 from scenewright_stages.photographs.pictures import (
+    Photograph,
     bytes_from_unit,
     one_thread_each,
     read_photograph,
@@ -24,12 +26,11 @@ from scenewright_stages.photographs.pictures import (
 )
 from scenewright_stages.relight.params import PairGatesParams, RelightParams
 from scenewright_stages.vision.imaging.archives import save_arrays
-from scenewright_stages.vision.imaging.matting import SubjectMatte, refine_matte
+from scenewright_stages.vision.imaging.masks import MaskCover, MaskReading
+from scenewright_stages.vision.imaging.matting import SubjectMatte
 from scenewright_stages.vision.types import Float32Array, Uint8Array
 
 NO_SUBJECT, LOW_SCORE, ROUGH_OUTLINE = "no-subject", "low-score", "rough-outline"
-SOFT_LEVELS = (5, 250)
-"""A supplied mask with values between these is a matte already."""
 SUPPLIED = BackendUse("segment", "mask", notes="The mask was supplied beside the image.")
 
 Box = tuple[int, int, int, int]
@@ -64,7 +65,7 @@ class SegmentStage(Stage[RelightParams]):
             SampleError: the photograph or its supplied mask is unusable.
         """
         photograph = read_photograph(inputs.source)
-        person, use = self._find(sample, inputs, photograph.srgb)
+        person, use, notes = self._find(sample, inputs, photograph)
         area = float(person.alpha.mean())
         if area < max(self.params.segmentation.minimum_area, 1e-6):
             raise SampleRejected(NO_SUBJECT, f"the person covers {area:.2%} of the picture")
@@ -83,26 +84,33 @@ class SegmentStage(Stage[RelightParams]):
         }
         outputs = self._outputs(inputs.workspace, Pixels(pixels, photograph.png), layers, alpha, facts)
         metrics = {name: facts[name] for name in ("width", "height", "score", "area", "edge_error", "method")}
-        return StageResult(outputs, metrics, photograph.notes, [use])
+        return StageResult(outputs, metrics, (*photograph.notes, *notes), [use])
 
     def _find(
-        self, sample: Sample, inputs: StageInputs[RelightParams], srgb: Float32Array
-    ) -> tuple[SubjectMatte, BackendUse]:
-        path = inputs.find(INPUT, "mask") if self.supplied else None
-        if path is not None:
-            return self._supplied_mask(path, srgb), SUPPLIED
+        self, sample: Sample, inputs: StageInputs[RelightParams], photograph: Photograph
+    ) -> tuple[SubjectMatte, BackendUse, tuple[str, ...]]:
+        """The person's matte, the backend that made it, and notes for the user."""
+        mask = self._supplied_mask(sample, inputs, photograph) if self.supplied else None
+        srgb = photograph.srgb
+        if mask is not None:
+            matte = matte_of_mask(srgb, mask, self.params.segmentation.matte_radius)
+            inside = matte.alpha >= self.params.segmentation.threshold
+            return SubjectMatte(matte.alpha, inside, 1.0, "supplied"), SUPPLIED, (*mask.notes, *matte.notes)
         if self.chain is None:
-            raise SampleError("MaskMissing", "the backend mask needs <name>.mask.png beside the image")
+            raise SampleError(
+                "MaskMissing", "the backend mask needs <name>.mask.png beside the image, or an image with transparency"
+            )
         subject = Subject(text=self.params.segmentation.prompt, box=self._box(sample, srgb))
         try:
             # The text is only a hint: a backend without text prompts looks for a person anyway.
-            return self.chain.call(
+            found, use = self.chain.call(
                 lambda backend: backend.segment(srgb, subject.limited_to(backend.reads), inputs.seed)
             )
         except SampleError as problem:
             if problem.reason == NO_SUBJECT:
                 raise SampleRejected(NO_SUBJECT, problem.message) from problem
             raise
+        return found, use, ()
 
     def _box(self, sample: Sample, srgb: Float32Array) -> Box | None:
         """The box from the listing, or else from the spec, in pixels."""
@@ -110,14 +118,25 @@ class SegmentStage(Stage[RelightParams]):
         if not shares:
             return None
         height, width = srgb.shape[:2]
+        if not (
+            isinstance(shares, list) and len(shares) == 4 and all(isinstance(each, int | float) for each in shares)
+        ):
+            raise SampleError("BadEntry", f"box: {shares!r} must be left, top, right, bottom as shares of the picture")
         left, top, right, bottom = (float(share) for share in shares)
         return round(left * width), round(top * height), round(right * width), round(bottom * height)
 
-    def _supplied_mask(self, path: Path, srgb: Float32Array) -> SubjectMatte:
-        mask = read_mask(path, srgb.shape[:2])
-        radius = round(self.params.segmentation.matte_radius * max(srgb.shape[:2]))
-        alpha = supplied_matte(srgb, mask, radius)
-        return SubjectMatte(alpha, alpha >= self.params.segmentation.threshold, 1.0, "supplied")
+    def _supplied_mask(
+        self, sample: Sample, inputs: StageInputs[RelightParams], photograph: Photograph
+    ) -> MaskCover | None:
+        """The mask beside the photograph, or else its own transparency."""
+        block = self.params.segmentation
+        reading = MaskReading(
+            sample.attributes.get("mask_polarity", block.mask_polarity),
+            sample.attributes.get("mask_class", block.mask_class),
+            whole=False,
+        )
+        path = inputs.find(INPUT, "mask")
+        return mask_of_transparency(photograph, reading) if path is None else read_mask(path, photograph, reading)
 
     def _outputs(
         self, workspace: Path, photograph: Pixels, layers: Layers, alpha: Uint8Array, facts: dict[str, Any]
@@ -152,38 +171,6 @@ def check_gates(gates: PairGatesParams, score: float, edge_error: float) -> None
         raise SampleRejected(
             ROUGH_OUTLINE, f"the outline is {edge_error:.2f} levels off, more than {gates.largest_edge_error:g}"
         )
-
-
-def read_mask(path: Path, shape: tuple[int, ...]) -> Uint8Array:
-    """(H, W) uint8 of a supplied mask: its alpha channel if it has one, else its brightness.
-
-    Raises:
-        SampleError: it cannot be read (``MaskUnreadable``) or has the wrong size (``MaskSizeDiffers``).
-    """
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise SampleError("MaskUnreadable", f"{path.name} cannot be read as an image")
-    if pixels.ndim == 3:
-        pixels = pixels[..., 3] if pixels.shape[2] == 4 else cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-    if pixels.shape != shape[:2]:
-        found, wanted = pixels.shape[::-1], tuple(shape[:2])[::-1]
-        raise SampleError("MaskSizeDiffers", f"{path.name} has {found} pixels, the upright image {wanted}")
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
-    return np.ascontiguousarray(pixels, np.uint8)
-
-
-def supplied_matte(srgb: Float32Array, mask: Uint8Array, radius: int) -> Float32Array:
-    """(H, W) float32 matte of a supplied mask; a hard mask gets a soft edge of that radius."""
-    low, high = SOFT_LEVELS
-    soft = int(np.count_nonzero(cv2.inRange(mask, low, high))) > 0
-    if mask.max(initial=0) <= 1:
-        # Class masks contain 0 and 1.
-        mask, soft = mask * 255, False
-    binary = mask >= 128
-    if soft or radius < 1 or not binary.any() or binary.all():
-        return mask.astype(np.float32) / np.float32(255)
-    return refine_matte(srgb, binary, radius)
 
 
 def _bounding_box(alpha: Uint8Array) -> list[int]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 BINS = 24
 _WIDTH, _HEIGHT = 280, 96
+_FEWEST_DRAWN = 8
 _SPHERE = 120
 _RINGS = (30, 60)
 """Elevations above the image plane at which the sphere has a ring, degrees."""
@@ -36,6 +37,21 @@ class Distribution:
     unit: str = ""
     digits: int = 2
     note: str = ""
+
+    @property
+    def is_worth_drawing(self) -> bool:
+        """Whether bars say more than `text`: enough values, and they differ as far as they are shown."""
+        return sum(self.counts) >= _FEWEST_DRAWN and self._ends[0] != self._ends[1]
+
+    @property
+    def text(self) -> str:
+        """The range in words, such as 0.2 to 0.4 m, or the value that all share."""
+        low, high = self._ends
+        return f"{low if low == high else f'{low} to {high}'} {self.unit}".strip()
+
+    @property
+    def _ends(self) -> tuple[str, str]:
+        return number_text(self.low, self.digits), number_text(self.high, self.digits)
 
 
 @dataclass(frozen=True)

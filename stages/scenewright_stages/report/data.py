@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.report.pictures import Picture
 
 State = Literal["done", "warning", "failed", "skipped", "missing"]
-Evidence = Literal["measured", "model", "prior"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class Provenance:
     """What made one stage's result.
 
     Attributes:
-        kind: "measured" (a sensor or a given file), "model" (learned weights) or "prior" (a stated
-            assumption or extrapolation without evidence).
+        kind: basis of the result.
         weights: id and revision, empty without weights.
         statement: a sentence on how far to trust it.
     """
@@ -105,6 +104,14 @@ class Link:
     label: str
     href: str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """What a reader can do with the result: a sentence, and the command or path in it, if any."""
+
+    words: str
+    code: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.results import duration_text
 from scenewright_stages.report.charts import histogram_svg, metres_text, number_text, sphere_svg
 from scenewright_stages.report.data import IndexData, IndexEntry, State
@@ -31,7 +32,7 @@ _STATE_WORDS: dict[State, str] = {
     "skipped": "Skipped",
     "missing": "No record",
 }
-_KIND_WORDS = {"measured": "Measured", "model": "Learned model", "prior": "Assumption"}
+_KIND_WORDS: dict[Evidence, str] = {"measured": "Measured", "predicted": "Learned model", "prior": "Assumption"}
 
 
 def render_page(template: Path, report: object, scripts: Sequence[str] = (), **values: object) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from scenewright_stages.backends.runtime.registry import find_backend
+from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import SampleOutcome
-from scenewright_stages.report.data import Evidence, Failure, Link, Parameter, Provenance, StageTiming, State
+from scenewright_stages.report.data import Failure, Link, Parameter, Provenance, StageTiming, State
 
 
 def job_name(job: Mapping[str, Any]) -> str:
@@ -49,8 +51,11 @@ def failures_of(outcome: SampleOutcome) -> Iterator[Failure]:
 
 
 def warnings_of(outcome: SampleOutcome) -> tuple[str, ...]:
-    """All warnings of a sample's stages."""
-    return tuple(warning for record in outcome.records.values() for warning in record.warnings)
+    """The notes on a sample's input, then all warnings of its stages."""
+    return (
+        *outcome.sample.root.notes,
+        *(warning for record in outcome.records.values() for warning in record.warnings),
+    )
 
 
 def state_of(outcome: SampleOutcome, last_stage: str) -> State:
@@ -69,16 +74,17 @@ def timings(records: Mapping[str, Record]) -> Iterator[StageTiming]:
         yield StageTiming(name, record.seconds, _timing_state(record))
 
 
-def provenance_rows(records: Mapping[str, Record], evidence: Mapping[str, Evidence]) -> Iterator[Provenance]:
-    """The backends of each stage.
+def provenance_rows(records: Mapping[str, Record], own: Mapping[str, Evidence]) -> Iterator[Provenance]:
+    """The backends of each stage, with the evidence that their facts state.
 
     Args:
         records: of one sample, by stage.
-        evidence: basis of each backend's results; unlisted backends count as learned models.
+        own: basis of results by what is not a backend but a method of the pipeline, by its recorded name.
     """
     for stage, record in records.items():
         for use in record.backends:
-            kind = evidence.get(use["backend"], "model")
+            facts = find_backend(use["capability"], use["backend"])
+            kind = facts.evidence if facts else own.get(use["backend"], "predicted")
             title = f"{stage}: {use['capability']}"
             yield Provenance(
                 title, use["backend"], kind, use.get("licence", ""), weights_text(use), use.get("notes", "")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.fix.interface import FlawedView
-from scenewright_stages.captures import BESIDE, POSES, ShotFacts, TrainingParams
+from scenewright_stages.captures import BESIDE, FRAMES, NO_POSES, POSES, ShotFacts, TrainingParams
 from scenewright_stages.contract.errors import Abandoned, SampleError, SampleRejected
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
@@ -23,12 +23,15 @@ from scenewright_stages.vision.gaussians.start import Start, start_points
 from scenewright_stages.vision.gaussians.training import TrainingSettings, train
 from scenewright_stages.vision.geometry.cameras import Camera, quaternion_from_rotation
 from scenewright_stages.vision.geometry.warping import warp_reference
-from scenewright_stages.vision.places.captures.camera_files import is_image
+from scenewright_stages.vision.places.captures.bare import AUXILIARY
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
+from scenewright_stages.vision.places.captures.depth_points import with_depth_points
 from scenewright_stages.vision.places.captures.exposure import exposure_gains, exposure_span, matched
-from scenewright_stages.vision.places.captures.finding import photograph_name, read_capture
+from scenewright_stages.vision.places.captures.finding import is_photograph, path_of, photograph_name, read_capture
+from scenewright_stages.vision.places.captures.masks import mask_beside
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs, load_photographs
+from scenewright_stages.vision.places.captures.soundness import check_views, view_notes, without_copies
 
 _SURFACE = 0.3
 """Least coverage at which a depth means a surface."""
@@ -48,12 +51,16 @@ class CaptureStage(Stage[Any]):
         mark, moment, paths = _described(sample, inputs, POSES in stage.upstream(), time)
         try:
             capture = read_capture(mark, moment, paths, lambda key: paths[key].read_bytes())
+            capture = with_depth_points(capture, lambda key: paths[key])
             found = load_photographs(capture, lambda key: paths[key], inputs.params.max_resolution)
+            check_views(found)
         except CaptureError as problem:
             raise SampleError(problem.reason, str(problem)) from problem
+        found, copied = without_copies(found)
         gains = exposure_gains(found)
         span = exposure_span(gains)
-        notes = list(capture.notes)
+        # The index has shown the notes of the capture itself.
+        notes = [*copied, *view_notes(found)]
         if inputs.params.exposure == "matched":
             notes += _unmatched(found, gains)
             found = matched(found, gains)
@@ -83,19 +90,38 @@ def _described(
     sample: Sample, inputs: StageInputs[Any], estimated: bool, time: str
 ) -> tuple[str, str, dict[str, Path]]:
     """The pose file, the moment for fixed cameras, and all files by their path in the capture."""
-    paths = {role: inputs.path(INPUT, role) for role in sample.files}
     if estimated:
-        pictures = {f"images/{photograph_name(role)}": path for role, path in paths.items() if is_image(role)}
+        roles = [role for role in sample.files if is_photograph(role)]
+        pictures = {f"images/{photograph_name(role)}": inputs.path(INPUT, role) for role in roles}
+        valid = {f"masks/{name}.png": inputs.path(INPUT, role) for name, role in masks_of(sample).items()}
+        frames = inputs.find(POSES, FRAMES)
+        if frames is not None:
+            pictures |= {f"images/{path.name}": path for path in sorted(frames.iterdir())}
         model = {f"sparse/0/{name}.txt": inputs.path(POSES, name) for name in MODEL_FILES}
-        return "sparse/0/images.txt", "", pictures | model
+        return "sparse/0/images.txt", "", pictures | valid | model
+    paths = {path_of(role): inputs.path(INPUT, role) for role in sample.files}
     if not sample.attributes["mark"]:
-        raise SampleError("NoPoses", "the photographs come without poses: set poses.source to estimate")
+        raise SampleError("NoPoses", NO_POSES)
     return str(sample.attributes["mark"]), str(sample.attributes[time]), paths
 
 
+def masks_of(sample: Sample) -> dict[str, str]:
+    """Role of the mask of each photograph that has one, by the photograph's name in a COLMAP model."""
+    named = sample.attributes.get("masks", {})
+    files = {path_of(role): role for role in sample.files if role.startswith(AUXILIARY)}
+    found = {}
+    for role in filter(is_photograph, sample.files):
+        beside = mask_beside(role, files)
+        path = named.get(role) or (beside.path if beside else None)
+        if path in files:
+            found[photograph_name(role)] = files[path]
+    return found
+
+
 def view_of(photograph: Photograph) -> View:
-    """The photograph as a training view."""
-    return View(photograph.camera, torch.from_numpy(photograph.srgb).float() / 255)
+    """The photograph as a training view, with its validity mask."""
+    mask = None if photograph.valid is None else torch.from_numpy(photograph.valid)
+    return View(photograph.camera, torch.from_numpy(photograph.srgb).float() / 255, mask)
 
 
 def views_of(photographs: PosedPhotographs, numbers: Iterable[int]) -> list[View]:
@@ -113,6 +139,7 @@ def start_of(photographs: PosedPhotographs, numbers: Sequence[int], params: Trai
         [each.srgb for each in chosen],
         seed,
         params.start_points,
+        [each.valid for each in chosen],
     )
 
 
@@ -163,14 +190,14 @@ def train_resumably(
 def flawed_view(scene: GaussianScene, camera: Camera, reference: Photograph, renderer: Renderer) -> FlawedView:
     """A render with the conditions that a fixer gets, the same for training pairs and for inference.
 
-    The reference is warped by the scene's own depth and masked where the scene occludes it.
+    The reference is warped by the scene's own depth and masked where the scene occludes it, or where it is not valid.
     """
     srgb, depth, alpha = _drawn(scene, camera, renderer)
     _, reference_depth, reference_alpha = _drawn(scene, reference.camera, renderer)
     hidden = np.where(reference_alpha > _SURFACE, reference_depth, np.inf)
     photograph = (reference.srgb / 255).astype(np.float32)
     surface = np.where(alpha > _SURFACE, depth, 0)
-    warped, valid = warp_reference(surface, camera, photograph, reference.camera, hidden)
+    warped, valid = warp_reference(surface, camera, photograph, reference.camera, hidden, reference.valid)
     return FlawedView(srgb, alpha, warped, valid, photograph)
 
 

@@ -11,23 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.params import Params
+from scenewright_stages.contract.records import OutputFile
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.data import (
-    Evidence,
     Failure,
     IndexData,
     IndexEntry,
     Link,
     Metric,
+    NextStep,
     Parameter,
     Provenance,
     StageTiming,
     State,
 )
 from scenewright_stages.report.page import check_links, render_index, render_page
-from scenewright_stages.report.pictures import DepthPicture, Picture, Video, mask_overlay
+from scenewright_stages.report.pictures import DepthPicture, Picture, Video, mask_overlay, photograph
 from scenewright_stages.report.rows import (
     failures_of,
     job_name,
@@ -40,6 +42,8 @@ from scenewright_stages.report.rows import (
 )
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.splats import SplatScene, viewer_payload
+from scenewright_stages.vision.imaging.colour import unit_from_uint8
+from scenewright_stages.vision.imaging.video import first_frame
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -70,6 +74,8 @@ class SceneData:
         warnings: shown above everything else.
         masks, images: galleries with their captions.
         log: text shown verbatim, such as the coarse summary.
+        guess: a sentence at the top on what was guessed and not measured.
+        next_steps: what to do with the result.
     """
 
     title: str
@@ -93,6 +99,8 @@ class SceneData:
     failures: tuple[Failure, ...] = ()
     links: tuple[Link, ...] = ()
     log: str = ""
+    guess: str = ""
+    next_steps: tuple[NextStep, ...] = ()
 
 
 def scene_facts(
@@ -102,9 +110,18 @@ def scene_facts(
     last_stage: str,
     params: Params,
     link_labels: Sequence[tuple[str, str]],
-    evidence: Mapping[str, Evidence],
+    change: NextStep,
+    own_evidence: Mapping[str, Evidence] | None = None,
 ) -> SceneData:
-    """The common content of a scene's page without images; reporters add those with `dataclasses.replace`."""
+    """The common content of a scene's page without images; reporters add those with `dataclasses.replace`.
+
+    Args:
+        link_labels: output and label of the files of the last stage.
+        change: how to change the result.
+        own_evidence: basis of results by what is not a backend but a method of the pipeline.
+    """
+    splats = next((file.path for file in _splat_files(outcome, last_stage)), "")
+    opened = (NextStep("Open it in any viewer of Gaussian splats, such as SuperSplat:", splats),) if splats else ()
     return SceneData(
         title=outcome.sample.id,
         pipeline=pipeline,
@@ -114,11 +131,31 @@ def scene_facts(
         job=job_name(job),
         warnings=warnings_of(outcome),
         parameters=tuple(parameter_rows(params, type(params)())),
-        provenance=tuple(provenance_rows(outcome.records, evidence)),
+        provenance=tuple(provenance_rows(outcome.records, own_evidence or {})),
         stages=tuple(timings(outcome.records)),
         failures=tuple(failures_of(outcome)),
         links=tuple(links(outcome, last_stage, link_labels)),
+        guess=_guess(outcome),
+        next_steps=(*opened, change),
     )
+
+
+def _splat_files(outcome: SampleOutcome, last_stage: str) -> Iterator[OutputFile]:
+    record = outcome.records.get(last_stage)
+    if record is not None and record.state == "done" and "ply" in record.outputs:
+        yield record.outputs["ply"]
+
+
+GUESSED_DEPTH = (
+    "Distances here are a guess, not a measurement: they follow how photographs are usually laid out. "
+    "Shapes look right near the path and may be wrong beside it."
+)
+
+
+def _guess(outcome: SampleOutcome) -> str:
+    """Says so if a prior gave the depth."""
+    rows = provenance_rows(outcome.records, {})
+    return GUESSED_DEPTH if any(row.kind == "prior" and row.stage.endswith(": depth") for row in rows) else ""
 
 
 def render_scene(data: SceneData) -> str:
@@ -130,14 +167,11 @@ def render_scene(data: SceneData) -> str:
     """
     check_links(link.href for link in data.links)
     viewer = None if data.splats is None else viewer_payload(data.splats)
-    changed = [parameter for parameter in data.parameters if parameter.changed]
-    unchanged = [parameter for parameter in data.parameters if not parameter.changed]
     return render_page(
         _TEMPLATES / "scene.html.j2",
         data,
         [] if viewer is None else [viewer_script()],
         viewer=viewer,
-        parameter_groups=[("Set by you", changed), ("Defaults", unchanged)],
         slowest_seconds=max((stage.seconds for stage in data.stages), default=0.0),
     )
 
@@ -173,6 +207,13 @@ def measured(outcome: SampleOutcome, stage: str) -> Mapping[str, Any]:
     """The metrics of a done stage; empty otherwise."""
     record = outcome.records.get(stage)
     return record.metrics if record is not None and record.state == "done" else {}
+
+
+def flight_video(path: Path, caption: str) -> Video:
+    """The video of a flight. Its first frame is its poster, and the still that the 3D view opens with."""
+    first = first_frame(path)
+    poster = photograph(unit_from_uint8(first), "Where the camera path begins")
+    return Video(path.read_bytes(), first.shape[1], first.shape[0], caption, poster)
 
 
 def mask_pictures(frames: Sequence[Frame], names: Mapping[str, str]) -> Iterator[Picture]:

@@ -5,18 +5,30 @@ It is separate from the capture stage because it imports COLMAP, which nothing e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
-from scenewright_stages.captures import PosesParams
+import cv2
+import numpy as np
+
+from scenewright_stages.captures import FRAMES, PosesParams
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
-from scenewright_stages.vision.places.captures.camera_files import is_image
+from scenewright_stages.scenes.captures import masks_of
+from scenewright_stages.vision.imaging.images.stored import NEW_FORMATS
+from scenewright_stages.vision.places.captures.bare import VIDEO
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
-from scenewright_stages.vision.places.captures.estimation import EstimationSettings, estimate_poses
-from scenewright_stages.vision.places.captures.finding import photograph_name
+from scenewright_stages.vision.places.captures.estimation import EstimationSettings, estimate_poses, stored_name
+from scenewright_stages.vision.places.captures.finding import is_photograph, photograph_name
+from scenewright_stages.vision.places.captures.masks import MaskFile
+from scenewright_stages.vision.places.captures.pictures import read_masked
+from scenewright_stages.vision.places.captures.soundness import copies, copies_note
+from scenewright_stages.vision.places.captures.validity import WITH_ALPHA
+from scenewright_stages.vision.places.captures.walking import write_frames
 
 
 class PosesBlock(Protocol):
@@ -31,12 +43,26 @@ class PosesStage(Stage[Any]):
     """Estimates the camera poses of a sample's photographs."""
 
     def process(self, sample: Sample, inputs: StageInputs[Any]) -> StageResult:
-        """Writes a COLMAP model; a warning names photographs without a pose."""
+        """Writes a COLMAP model, and the chosen frames of a video.
+
+        Warnings name copies, photographs without a pose, and parts of a video without a sharp frame.
+        """
         params: PosesBlock = inputs.params
-        pictures = {photograph_name(role): inputs.path(INPUT, role) for role in sample.files if is_image(role)}
-        settings = EstimationSettings(params.poses.features, params.poses.max_resolution, inputs.seed % 2**31)
+        pictures = {photograph_name(role): inputs.path(INPUT, role) for role in sample.files if is_photograph(role)}
+        masks = {name: inputs.path(INPUT, role) for name, role in masks_of(sample).items()}
+        video = next((inputs.path(INPUT, role) for role in sample.files if role.startswith(VIDEO)), None)
+        settings = EstimationSettings(
+            params.poses.features, params.poses.max_resolution, inputs.seed % 2**31, in_order=video is not None
+        )
+        notes: list[str] = []
         try:
-            found = estimate_poses(pictures, inputs.workspace, settings, self.context.progress)
+            if video is not None:
+                longest = max(params.poses.max_resolution, inputs.params.max_resolution)
+                frames = write_frames(video, inputs.workspace / FRAMES, params.poses.video.frames, longest)
+                pictures, notes = {path.name: path for path in frames.paths}, list(frames.notes)
+            pictures, copied = without_repeated(pictures)
+            valid = masks_beneath(pictures, masks, inputs.workspace / "valid")
+            found = estimate_poses(pictures, inputs.workspace, settings, self.context.progress, valid)
         except CaptureError as problem:
             raise SampleError(problem.reason, str(problem)) from problem
         metrics = {
@@ -46,4 +72,37 @@ class PosesStage(Stage[Any]):
             "reprojection_error": round(found.reprojection_error, 4),
         }
         outputs = {name: inputs.workspace / f"{name}.txt" for name in MODEL_FILES}
-        return StageResult(outputs, metrics=metrics, warnings=found.notes())
+        if video is not None:
+            outputs[FRAMES] = inputs.workspace / FRAMES
+        return StageResult(outputs, metrics=metrics, warnings=[*notes, *copied, *found.notes()])
+
+
+def without_repeated(pictures: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
+    """The photographs without copies of others, and a note that names the copies. Unreadable ones stay."""
+    names = sorted(pictures)
+    greys = {name: cv2.imread(str(pictures[name]), cv2.IMREAD_REDUCED_GRAYSCALE_4) for name in names}
+    read = [name for name in names if greys[name] is not None]
+    repeated = copies([np.asarray(greys[name], np.uint8) for name in read]) if read else {}
+    dropped = {read[number] for number in repeated}
+    kept = {name: path for name, path in pictures.items() if name not in dropped}
+    return kept, [copies_note(repeated, read)] if repeated else []
+
+
+def masks_beneath(pictures: Mapping[str, Path], masks: Mapping[str, Path], folder: Path) -> Path | None:
+    """A folder with ``<name>.png``, black where a photograph is not valid; None if all are valid everywhere.
+
+    Raises:
+        CaptureError: a mask does not fit its photograph.
+    """
+    found = None
+    for name, path in pictures.items():
+        mask = MaskFile(masks[name].name) if name in masks else None
+        if mask is None and path.suffix.lower() not in (*WITH_ALPHA, *NEW_FORMATS):
+            continue
+        _, valid = read_masked(name, path, mask, masks.get(name))
+        if valid is not None:
+            found = folder
+            target = folder / f"{stored_name(name)}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(target), valid.astype(np.uint8) * 255)
+    return found

@@ -32,6 +32,15 @@ _POINTS_PER_CHUNK = 65536
 
 
 @dataclass(frozen=True)
+class Remedies:
+    """What a user can set against each kind of defect, as the end of a sentence with field and value."""
+
+    holes: str = "move less, or add views."
+    motion: str = "move less."
+    fit: str = "fit for longer."
+
+
+@dataclass(frozen=True)
 class FlightQuality:
     """Measurements along the final path.
 
@@ -50,27 +59,30 @@ class FlightQuality:
     input_psnr: float
     stray: float
 
-    def failures(self) -> list[str]:
-        """Warnings about visible defects; empty if the flight is good."""
+    def failures(self, remedies: Remedies | None = None) -> list[str]:
+        """Warnings about visible defects, each with what to set; empty if the flight is good."""
+        remedies = remedies or Remedies()
         found: list[str] = []
         if self.uncovered_mean > MAXIMUM_MEAN_UNCOVERED:
-            found.append(f"{self.uncovered_mean:.1%} of the video is uncovered (good: at most 1 %).")
-        if self.uncovered_max > MAXIMUM_FRAME_UNCOVERED:
+            found.append(f"{self.uncovered_mean:.1%} of the video is uncovered (good: at most 1 %): {remedies.holes}")
+        elif self.uncovered_max > MAXIMUM_FRAME_UNCOVERED:
             found.append(
                 f"{self.uncovered_max:.1%} of frame {self.worst_frame} is uncovered (good: at most 4 %): "
-                "reduce the motion or add views."
+                f"{remedies.holes}"
             )
         if self.clearance < MINIMUM_CLEARANCE:
             found.append(
                 f"The camera comes as near as {self.clearance:.2f} of the scene's near depth to a Gaussian "
-                "(good: at least 0.5): reduce trajectory.forwardRatio."
+                f"(good: at least 0.5): {remedies.motion}"
             )
         if self.input_psnr < MINIMUM_INPUT_PSNR:
-            found.append(f"The photograph is reproduced at {self.input_psnr:.1f} dB only (good: at least 30 dB).")
+            found.append(
+                f"The photograph is reproduced at {self.input_psnr:.1f} dB only (good: at least 30 dB): {remedies.fit}"
+            )
         if self.stray > MAXIMUM_STRAY:
             found.append(
                 f"{self.stray:.3%} of the video are blobs of a colour that neither the photograph nor a fill has there "
-                f"(good: at most {MAXIMUM_STRAY:.2%}): reduce the motion, or fewer views."
+                f"(good: at most {MAXIMUM_STRAY:.2%}): {remedies.motion}"
             )
         return found
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import base64
 import gzip
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scenewright_stages.report.assets import viewer_script
+from scenewright_stages.report.pictures import evenly_spaced
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.types import Float32Array
@@ -27,6 +29,9 @@ _MOST_FRACTIONAL_BITS = 16
 _QUATERNION_LEVELS = 511
 _DEGREE_0_HARMONIC = 0.28209479177387814
 _LEAST_VISIBLE_OPACITY = 1 / 255
+# Width of the fade beyond the picture, as a share of the picture's side.
+_FADE = 0.03
+_COVERING_CAMERAS = 48
 
 # Pivot distance for scenes with nothing in front of the camera.
 _FALLBACK_PIVOT = 1.0
@@ -111,6 +116,38 @@ def most_important(cloud: SplatCloud, limit: int, position: ArrayLike) -> SplatC
     return cloud.select(np.sort(chosen))
 
 
+def faded(cloud: SplatCloud, cameras: Sequence[Camera]) -> SplatCloud:
+    """The cloud with what no camera sees faded out: nobody trained or filled it, so it is smear.
+
+    Opacity falls to zero over a margin of `_FADE` of the frame around each camera's picture. Splats that reach into
+    the picture stay, so that its edges are whole.
+    """
+    weight = np.zeros(len(cloud), np.float32)
+    for camera in cameras:
+        weight = np.maximum(weight, _weight_in(cloud, camera))
+    kept = weight > 0
+    inside = cloud.select(kept)
+    return replace(inside, opacities=inside.opacities * weight[kept])
+
+
+def _weight_in(cloud: SplatCloud, camera: Camera) -> Float32Array:
+    """(N,) float32: 1 for splats in a camera's picture, falling to 0 beyond its edge, 0 behind the camera."""
+    pose = camera.camera_from_world.astype(np.float32)
+    points = cloud.means @ pose[:3, :3].T + pose[:3, 3]
+    z = points[:, 2]
+    front = z > 1e-6
+    depth = np.where(front, z, np.float32(1))
+    beyond = np.full(len(cloud), -np.inf, np.float32)
+    for axis, (size, focal, centre) in enumerate(
+        zip((camera.width, camera.height), camera.focal, camera.principal_point, strict=True)
+    ):
+        place = (points[:, axis] / depth * np.float32(focal) + np.float32(centre)) / np.float32(size)
+        reach = np.minimum(cloud.scales.max(axis=1) / depth * np.float32(focal / size), np.float32(_FADE / 2))
+        beyond = np.maximum(beyond, np.maximum(-place, place - 1) - reach)
+    weight = np.clip(1 - beyond / np.float32(_FADE), 0, 1)
+    return np.where(front, weight, 0).astype(np.float32)
+
+
 def spz_bytes(cloud: SplatCloud) -> bytes:
     """The cloud as an SPZ 3 file, whose axes are OpenGL's (x right, y up, z backward).
 
@@ -166,11 +203,11 @@ def _to_bytes(values: NDArray[np.floating]) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class SplatScene:
-    """The interactive view.
+    """The interactive view. It opens at the path's first pose and shows what the path sees, nothing beside it.
 
     Attributes:
         cloud: the splats, in the frame of the cameras.
-        camera: the initial view; its intrinsics never change.
+        camera: the view of a scene without a path; its intrinsics never change.
         path: cameras of "play the camera path" at equal time steps; empty for no path.
         path_seconds: duration of one pass.
         limit: maximum number of splats; larger scenes are thinned out, and the page says so.
@@ -181,6 +218,17 @@ class SplatScene:
     path: tuple[Camera, ...] = ()
     path_seconds: float = 0.0
     limit: int = 500_000
+
+    @property
+    def first(self) -> Camera:
+        """The opening view."""
+        return self.path[0] if self.path else self.camera
+
+    @property
+    def seen_from(self) -> tuple[Camera, ...]:
+        """Cameras that together see what the path sees."""
+        picks = evenly_spaced(len(self.path), _COVERING_CAMERAS)
+        return tuple(self.path[pick] for pick in picks) or (self.camera,)
 
 
 @dataclass(frozen=True)
@@ -207,16 +255,18 @@ def viewer_payload(scene: SplatScene) -> ViewerPayload:
     Raises:
         ViewerNotBuiltError: the viewer script is missing from this installation.
     """
-    visible = drawable(scene.cloud)
-    cloud = most_important(visible, scene.limit, scene.camera.position)
+    visible = drawable(faded(scene.cloud, scene.seen_from))
+    first = scene.first
+    cloud = most_important(visible, scene.limit, first.position)
     configuration: dict[str, object] = {
         "camera": {
-            "worldFromCamera": _opengl_rows(scene.camera),
-            "verticalDegrees": round(scene.camera.field_of_view[1], 6),
-            "aspect": scene.camera.width / scene.camera.height,
-            "height": scene.camera.height,
+            "worldFromCamera": _opengl_rows(first),
+            "width": first.width,
+            "height": first.height,
+            "focal": [_significant(value) for value in first.focal],
+            "principalPoint": [_significant(value) for value in first.principal_point],
         },
-        "pivotDistance": _significant(pivot_distance(cloud, scene.camera)),
+        "pivotDistance": _significant(pivot_distance(cloud, first)),
         "path": [_opengl_rows(camera) for camera in scene.path],
         "pathSeconds": scene.path_seconds,
         "count": len(cloud),

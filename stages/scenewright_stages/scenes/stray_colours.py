@@ -37,7 +37,7 @@ _BLOB = np.ones((2, 2), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
-class _Palette:
+class Palette:
     """The contribution of a source view: camera, depth (0 elsewhere), and the colour range around each pixel.
 
     A filled view contributes only its fill, because the rest of its image was rendered from the scene.
@@ -49,7 +49,8 @@ class _Palette:
     high: NDArray[np.float32]
 
     @classmethod
-    def of(cls, frame: Frame) -> _Palette:
+    def of(cls, frame: Frame) -> Palette:
+        """The contribution of a frame."""
         own = frame.inpaint[..., None]
         low = np.asarray(cv2.erode(np.where(own, frame.srgb, np.float32(1)), _WINDOW), np.float32)
         high = np.asarray(cv2.dilate(np.where(own, frame.srgb, np.float32(0)), _WINDOW), np.float32)
@@ -73,29 +74,26 @@ def stray_share(scene: GaussianScene, cameras: Sequence[Camera], sources: Sequen
         cameras: of the whole flight.
         sources: the views that the scene was built from: photograph, border, filled views.
     """
-    palettes = [_Palette.of(frame) for frame in sources]
+    palettes = [Palette.of(frame) for frame in sources]
     numbers = np.unique(np.linspace(0, len(cameras) - 1, SAMPLED_CAMERAS).round().astype(int))
     shares = []
     for number in numbers:
         with torch.no_grad():
             seen = renderer.render(scene, [cameras[number]])
         srgb, depth, alpha = (values[0].cpu().numpy() for values in (seen.rgb.clamp(0, 1), seen.depth, seen.alpha))
-        shares.append(float(_stray(cameras[number], srgb, np.where(alpha >= COVERED_ALPHA, depth, 0), palettes).mean()))
+        covered = np.where(alpha >= COVERED_ALPHA, depth, 0)
+        shares.append(float(stray_pixels(cameras[number], srgb, covered, palettes).mean()))
     return float(np.mean(shares))
 
 
 def stray_pixels(
-    camera: Camera, srgb: NDArray[np.float32], depth: NDArray[np.float32], sources: Sequence[Frame]
+    camera: Camera, srgb: NDArray[np.float32], depth: NDArray[np.float32], palettes: Sequence[Palette]
 ) -> Mask:
     """(H, W) bool: pixels of a view, (H, W, 3) with depth (H, W), whose colour no source has around that place.
 
     Only blocks of at least 2 x 2 pixels count, because single pixels at silhouettes are sampling artefacts. Pixels
     without depth, and places that no source sees, are ignored.
     """
-    return _stray(camera, srgb, depth, [_Palette.of(frame) for frame in sources])
-
-
-def _stray(camera: Camera, srgb: NDArray[np.float32], depth: NDArray[np.float32], palettes: Sequence[_Palette]) -> Mask:
     judged = depth > 0
     points, colours = unproject(depth, camera)[judged], srgb[judged]
     excess = np.full(len(points), np.inf, np.float32)

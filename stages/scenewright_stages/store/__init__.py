@@ -1,12 +1,14 @@
 """Object storage behind one small interface: folders and S3."""
 
 from scenewright_stages.store.errors import (
+    NEEDS_A_PERSON,
     AccessRefused,
     BucketMissing,
     ObjectMissing,
     PreconditionFailed,
     StoreError,
     StoreFull,
+    StoreMisused,
     StoreUnreachable,
     UnsafeKey,
 )
@@ -15,6 +17,7 @@ from scenewright_stages.store.local import linked_folder
 from scenewright_stages.store.opening import open_store, split_uri
 
 __all__ = [
+    "NEEDS_A_PERSON",
     "AccessRefused",
     "BucketMissing",
     "ObjectMissing",
@@ -22,6 +25,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreFull",
+    "StoreMisused",
     "StoreUnreachable",
     "StoredObject",
     "UnsafeKey",

@@ -56,6 +56,10 @@ class AccessRefused(StoreError):
     """Credentials or file permissions do not allow the operation."""
 
 
+class StoreMisused(StoreError):
+    """The server will never accept this request: a wrong name, region, argument or an operation that it lacks."""
+
+
 class StoreFull(StoreError):
     """No space or quota is left."""
 
@@ -64,4 +68,9 @@ class StoreFull(StoreError):
 
 
 class StoreUnreachable(StoreError):
-    """The endpoint does not answer, after bounded retries."""
+    """The storage does not answer or is not able to serve the request now, after bounded retries."""
+
+
+NEEDS_A_PERSON = (AccessRefused, BucketMissing, ObjectMissing, UnsafeKey, StoreFull, StoreMisused)
+"""What somebody must change if it is so from the start. Later, and for everything else, another attempt may succeed:
+credentials are renewed, servers are restarted."""

@@ -124,7 +124,7 @@ class Store(ABC):
         """Path at which the content can be read without copying, or None if it must be fetched."""
         return None
 
-    def remove_litter(self) -> None:  # noqa: B027 - only folders can hold half-written files
+    def remove_partial_files(self) -> None:  # noqa: B027 - only folders can hold half-written files
         """Removes temporary files of killed writers; call it only while no other process writes."""
 
     def uri_of(self, key: str) -> str:

@@ -161,7 +161,7 @@ class LocalStore(Store):
             if os.statvfs(folder).f_bavail == 0:
                 raise OSError(errno.ENOSPC, "no space")
 
-    def remove_litter(self) -> None:
+    def remove_partial_files(self) -> None:
         folder = self.root / TEMPORARY
         if not folder.is_dir():
             return

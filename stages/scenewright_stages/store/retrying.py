@@ -28,10 +28,14 @@ def stop_retrying() -> None:
     _stopped.set()
 
 
+def waits_for_storage() -> bool:
+    """Whether this process waits for the storage, as Pods do and a user at a terminal does not expect."""
+    return float(os.environ.get(ENVIRONMENT) or 0.0) > 0.0
+
+
 def with_retries(store: Store) -> Store:
     """The store, with retries for as many seconds as the environment allows."""
-    seconds = float(os.environ.get(ENVIRONMENT) or 0.0)
-    return RetryingStore(store, seconds) if seconds > 0.0 else store
+    return RetryingStore(store, float(os.environ[ENVIRONMENT])) if waits_for_storage() else store
 
 
 class RetryingStore(Store):
@@ -89,8 +93,8 @@ class RetryingStore(Store):
     def local_path(self, key: str) -> Path | None:
         return self._store.local_path(key)
 
-    def remove_litter(self) -> None:
-        self._retried(self._store.remove_litter)
+    def remove_partial_files(self) -> None:
+        self._retried(self._store.remove_partial_files)
 
     def uri_of(self, key: str) -> str:
         return self._store.uri_of(key)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as botocore_errors
 from botocore.config import Config
+from botocore.retries.standard import RetryContext, ThrottledRetryableChecker, TransientRetryableChecker
 
 from scenewright_stages.contract.layout import ROOT
 from scenewright_stages.store.errors import (
@@ -22,6 +24,7 @@ from scenewright_stages.store.errors import (
     ObjectMissing,
     PreconditionFailed,
     StoreError,
+    StoreMisused,
     StoreUnreachable,
 )
 from scenewright_stages.store.interface import BLOCK_BYTES, Store, StoredObject, checked_key
@@ -33,13 +36,62 @@ DELETE_BATCH = 1000
 CONNECTIONS = 32
 MISSING_CODES = frozenset({"404", "NoSuchKey", "NotFound"})
 REFUSED_CODES = frozenset(
-    {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+    {
+        "403",
+        "AccessDenied",
+        "AccountProblem",
+        "AllAccessDisabled",
+        "InvalidAccessKeyId",
+        "InvalidIdentityToken",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+    }
 )
 CONDITION_CODES = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict", "409"})
-PASSING_CODES = frozenset(
-    {"500", "502", "503", "504", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling"}
+MISUSED_CODES = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "EntityTooLarge",
+        "IllegalLocationConstraintException",
+        "InvalidArgument",
+        "InvalidBucketName",
+        "InvalidObjectState",
+        "InvalidRequest",
+        "KeyTooLongError",
+        "MethodNotAllowed",
+        "NotImplemented",
+        "PermanentRedirect",
+    }
 )
-"""Of servers that are overloaded or only starting, after all attempts of the client."""
+PASSING_CODES = frozenset(
+    {
+        "BadDigest",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteBody",
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeTooSkewed",
+        "ServiceUnavailable",
+        "TokenRefreshRequired",
+        "TooManyRequests",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+"""What botocore does not retry by itself, or not in all its modes: credentials that are being renewed, clocks that are
+being set, requests that were damaged or overtaken on their way. Servers other than AWS add codes of their own."""
+_TRANSIENT, _THROTTLED = TransientRetryableChecker(), ThrottledRetryableChecker()
+
+
+def passes(response: Mapping[str, Any]) -> bool:
+    """Whether an error response may be followed by success: by botocore's own classification, then by ours."""
+    details = response.get("Error", {})
+    code = str(details.get("Code"))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or (code if code.isdecimal() else 0))
+    context = RetryContext(attempt_number=1, parsed_response=dict(response))
+    known = _TRANSIENT.is_retryable(context) or _THROTTLED.is_retryable(context)
+    # A code says more than the status: "NotImplemented" is a 501, which no waiting mends.
+    return known or code in PASSING_CODES or (code not in MISUSED_CODES and (status >= 500 or status in (408, 429)))
 
 
 class S3Store(Store):
@@ -134,7 +186,7 @@ class S3Store(Store):
                 answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True})
             for problem in answer.get("Errors", []):
                 if problem.get("Code") not in MISSING_CODES:
-                    raise self._error_for(problem["Key"], str(problem.get("Code")), str(problem.get("Message")))
+                    raise self._error_for(problem["Key"], {"Error": problem})
 
     def fingerprint(self, found: StoredObject) -> str:
         return found.etag
@@ -153,8 +205,13 @@ class S3Store(Store):
         try:
             yield
         except botocore_errors.ClientError as problem:
-            details = problem.response.get("Error", {})
-            raise self._error_for(key, str(details.get("Code")), str(details.get("Message"))) from problem
+            raise self._error_for(key, problem.response) from problem
+        except Boto3Error as problem:
+            # A transfer in parts: the error of one of them is the cause.
+            cause = problem.__context__
+            if isinstance(cause, botocore_errors.ClientError):
+                raise self._error_for(key, cause.response) from problem
+            raise StoreUnreachable(self.uri_of(key), str(problem), "try again later") from problem
         except (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError) as problem:
             raise AccessRefused(
                 self.uri, "no S3 credentials were found", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -173,19 +230,23 @@ class S3Store(Store):
         except botocore_errors.BotoCoreError as problem:
             raise StoreError(self.uri_of(key), str(problem), "check the AWS_* variables and the URI") from problem
 
-    def _error_for(self, key: str, code: str, message: str) -> StoreError:
-        uri = self.uri_of(key)
+    def _error_for(self, key: str, response: Mapping[str, Any]) -> StoreError:
+        uri, details = self.uri_of(key), response.get("Error", {})
+        code, message = str(details.get("Code")), str(details.get("Message"))
         if code == "NoSuchBucket":
             return BucketMissing(f"s3://{self.bucket}")
         if code in MISSING_CODES:
             return ObjectMissing(uri)
         if code in CONDITION_CODES:
             return PreconditionFailed(uri)
-        if code in PASSING_CODES:
+        if passes(response):
             return StoreUnreachable(uri, f"{code}: {message}", "try again later")
+        kind, remedy = StoreError, "see the S3 server's documentation of this error"
         if code in REFUSED_CODES:
-            return AccessRefused(uri, f"{code}: {message}", "check the credentials and the bucket's policy")
-        return StoreError(uri, f"{code}: {message}", "see the S3 server's documentation of this error")
+            kind, remedy = AccessRefused, "check the credentials and the bucket's policy"
+        elif code in MISUSED_CODES:
+            kind, remedy = StoreMisused, "check the URI, the region and what the server supports"
+        return kind(uri, f"{code}: {message}", remedy)
 
 
 def _aws_environment() -> tuple[tuple[str, str], ...]:

@@ -238,7 +238,7 @@ def _capture(function: Callable[[], Result], pool: Any) -> tuple[torch.cuda.CUDA
     """The graph of everything that the function launches, and its results."""
     graph, stream = torch.cuda.CUDAGraph(), _capture_stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream), _garbage_kept():
+    with torch.cuda.stream(stream), _garbage_collection_paused():
         # Avoid `torch.cuda.graph`, which empties the allocator's cache each time. Other threads may use the device
         # during the capture.
         graph.capture_begin(pool=pool, capture_error_mode="thread_local")
@@ -251,7 +251,7 @@ def _capture(function: Callable[[], Result], pool: Any) -> tuple[torch.cuda.CUDA
 
 
 @contextmanager
-def _garbage_kept() -> Iterator[None]:
+def _garbage_collection_paused() -> Iterator[None]:
     """Disables garbage collection, because destroying an old graph would break a capture."""
     was_enabled = gc.isenabled()
     gc.disable()

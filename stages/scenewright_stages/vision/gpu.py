@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 _POLL_SECONDS = 0.005
 
 
-def wait_until_busy(device: torch.device, seconds: float = 0.15, patience: float = 0.6) -> None:
-    """Returns once the device has had queued work for `seconds` without a break, or after `patience` seconds.
+def wait_until_busy(device: torch.device, seconds: float = 0.15, timeout: float = 0.6) -> None:
+    """Returns once the device has had queued work for `seconds` without a break, or after `timeout` seconds.
 
     Host work delays the thread that feeds the GPU least while the queue is long. Returns at once without a GPU.
     """
@@ -22,7 +22,7 @@ def wait_until_busy(device: torch.device, seconds: float = 0.15, patience: float
         return
     stream = torch.cuda.default_stream(device)
     started = idle_at = time.monotonic()
-    while (now := time.monotonic()) < min(started + patience, idle_at + seconds):
+    while (now := time.monotonic()) < min(started + timeout, idle_at + seconds):
         time.sleep(_POLL_SECONDS)
         if stream.query():
             idle_at = now

@@ -42,7 +42,8 @@ from scenewright_stages.vistadream.selection import Band
 
 log = logging.getLogger(__name__)
 
-CONTINUED_DEPTH = BackendUse("depth", "continued", notes="Depth in holes continues the background around them.")
+CONTINUED = "continued"
+CONTINUED_DEPTH = BackendUse("depth", CONTINUED, notes="Depth in holes continues the background around them.")
 """Recorded when no depth model predicts new views."""
 
 
@@ -53,7 +54,8 @@ class CoarseStage(Stage[VistaDreamParams]):
         super().__init__(context)
         self.renderer = stage_renderer(context.models)
         self.inpainter = load_inpainter(INPAINT, self.params.coarse.inpaint, context)
-        self.depth = load_depth_estimator(self.params, context) if predicts_depth(self.params) else None
+        predicts = self.params.depth.traits.predicts_new_views
+        self.depth = load_depth_estimator(self.params, context) if predicts else None
 
     def process(self, sample: Sample, inputs: StageInputs[VistaDreamParams]) -> StageResult:
         """Writes the grown scene, all frames, and the summary as JSON and as log text."""
@@ -108,11 +110,6 @@ class CoarseStage(Stage[VistaDreamParams]):
             "coverage": round(summary.coverage[-1], 4),
         }
         return StageResult(outputs, metrics=metrics, warnings=summary.warnings(), backends=uses)
-
-
-def predicts_depth(params: VistaDreamParams) -> bool:
-    """Whether the depth backend can predict views that were not photographed; a provided map cannot."""
-    return params.depth.backend not in ("provided", "classic")
 
 
 def expansion_settings(params: VistaDreamParams, photograph: Frame) -> ExpansionSettings:

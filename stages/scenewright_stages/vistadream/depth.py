@@ -20,10 +20,13 @@ from scenewright_stages.vision.geometry.depth.far_points import FarPoints, place
 from scenewright_stages.vision.geometry.points import valid_depth
 from scenewright_stages.vision.imaging.archives import save_arrays
 from scenewright_stages.vistadream.alignment import smooth_connect
-from scenewright_stages.vistadream.params import VistaDreamParams
+from scenewright_stages.vistadream.params import DepthParams, VistaDreamParams
 
 ASSUMED_HORIZONTAL_DEGREES = 60.0
 """Field of view of a photograph when neither the spec, the backend nor EXIF gives one."""
+
+NEAREST_PERCENTAGE = 1.0
+"""Percentile of depth that counts as the nearest: a single stray pixel sets no scale."""
 
 EXTRAPOLATED_CONFIDENCE = 0.5
 """Of pixels whose depth continues their surroundings."""
@@ -59,14 +62,15 @@ class DepthStage(Stage[VistaDreamParams]):
         """Writes depth, confidence and intrinsics of the canvas, and a preview."""
         layout = Layout.load(inputs.path("outpaint", "layout"))
         srgb = read_png(inputs.path("outpaint", "image"))
-        if self.params.depth.backend == "provided":
+        if self.params.depth.facts.reads:
             result = self._provided(srgb, layout, inputs)
         else:
             degrees = known_degrees(self.params, layout)
-            if degrees is None and self.params.depth.backend == "classic":
+            if degrees is None and self.params.depth.traits.assumes_field_of_view:
                 degrees = ASSUMED_HORIZONTAL_DEGREES
             canvas_degrees = None if degrees is None else layout.canvas_camera(degrees).field_of_view[0]
-            result = estimated_depth(self.estimator.estimate(srgb, canvas_degrees), layout)
+            estimate = self.estimator.estimate(srgb, canvas_degrees)
+            result = estimated_depth(with_a_unit(estimate, self.params.depth), layout)
         if self.params.depth.fill_invalid:
             result = filled(result)
         outputs = {"depth": inputs.workspace / "depth.npz", "preview": inputs.workspace / "depth.png"}
@@ -95,7 +99,7 @@ class DepthStage(Stage[VistaDreamParams]):
     def _provided(
         self, srgb: NDArray[np.float32], layout: Layout, inputs: StageInputs[VistaDreamParams]
     ) -> CanvasDepth:
-        map_path = inputs.find("input", "depth")
+        map_path = inputs.find("input", self.params.depth.facts.reads)
         if map_path is None:
             raise SampleError("DepthMissing", MISSING_MAP)
         inner = np.ascontiguousarray(srgb[layout.canvas.inner])
@@ -121,7 +125,7 @@ MISSING_MAP = (
 def load_depth_estimator(params: VistaDreamParams, context: StageContext[VistaDreamParams]) -> DepthEstimator:
     """The depth backend that the parameters name, with its options."""
     options: dict[str, Any] = {}
-    if params.depth.is_relative:
+    if params.depth.scale == "relative":
         options = {"far_near_ratio": params.depth.far_near_ratio, "near_metres": params.depth.near_metres}
     settings = ModelContext.from_settings(context.models, params.depth.variant or None, options)
     return load(DEPTH, params.depth.backend, settings)
@@ -130,6 +134,19 @@ def load_depth_estimator(params: VistaDreamParams, context: StageContext[VistaDr
 def known_degrees(params: VistaDreamParams, layout: Layout) -> float | None:
     """Horizontal field of view of the whole photograph in degrees: the spec's, else EXIF's, else not known."""
     return params.field_of_view_degrees or layout.horizontal_degrees
+
+
+def with_a_unit(estimate: DepthEstimate, block: DepthParams) -> DepthEstimate:
+    """The estimate in metres: depth that is right up to one factor gets its nearest pixels at `near_metres`.
+
+    Relative backends have assumed a whole range already.
+    """
+    if estimate.is_metric or block.scale == "relative":
+        return estimate
+    nearest = np.percentile(estimate.depth[estimate.valid], NEAREST_PERCENTAGE)
+    depth = (estimate.depth * np.float32(block.near_metres / nearest)).astype(np.float32)
+    note = f"its nearest pixels were put at {block.near_metres:g} m (depth.nearMetres)"
+    return replace(estimate, depth=depth, notes=(*estimate.notes, note))
 
 
 def estimated_depth(estimate: DepthEstimate, layout: Layout) -> CanvasDepth:

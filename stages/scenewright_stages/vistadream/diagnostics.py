@@ -16,18 +16,17 @@ NOTHING_LEFT = "NothingLeft"
 
 REMEDIES = {
     NOTHING_LEFT: "None needed: every hole of the band is filled.",
-    "HolesTooSmall": "Increase camera motion (trajectory.forwardRatio, trajectory.backwardRatio, a larger "
-    "motionPreset, or a higher trajectory.maxPercentage), increase coarse.margin, or lower coarse.minInpaintRatio.",
-    "HolesTooLarge": "Increase coarse.maxInpaintRatio, or reduce motion (a smaller motionPreset) or coarse.margin.",
-    "BlockedByAdjacency": "Set coarse.adjacentExclusion to 0, or increase coarse.denseMultiplier (slower, but poses "
-    "lie closer together).",
-    "BandMissed": "Poses lie on both sides of the band but none in it: increase coarse.denseMultiplier, widen "
-    "coarse.minInpaintRatio..maxInpaintRatio, reduce motion where most poses lie above it, or set "
-    "coarse.fallbackMode to closest.",
-    "NoPoseLeft": "Every pose is chosen or excluded: increase coarse.denseMultiplier or lower "
-    "coarse.adjacentExclusion.",
+    "HolesTooSmall": "--set coarse.minInpaintRatio={least:.3g} takes the largest of them; more motion "
+    "(trajectory.motionPreset, trajectory.forwardRatio) or a larger coarse.margin makes larger ones.",
+    "HolesTooLarge": "--set coarse.maxInpaintRatio={most:.3g} takes the smallest of them; less motion "
+    "(trajectory.motionPreset, trajectory.forwardRatio) or a smaller coarse.margin makes smaller ones.",
+    "BlockedByAdjacency": "--set coarse.adjacentExclusion=0 takes neighbours of chosen poses too; a larger "
+    "coarse.denseMultiplier puts poses closer together (slower).",
+    "BandMissed": "--set coarse.fallbackMode=closest takes the pose that is closest to it; a larger "
+    "coarse.denseMultiplier, or a wider coarse.minInpaintRatio..maxInpaintRatio, finds more.",
+    "NoPoseLeft": "--set coarse.adjacentExclusion=0 or a larger coarse.denseMultiplier leaves more poses.",
 }
-"""The tuning guide's remedy by cause."""
+"""What to set, by cause. `least` and `most` are bounds that would take a pose."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,9 @@ def diagnose(ratios: Sequence[float], chosen: Collection[int], band: Band, round
     return SelectionDiagnosis(
         round=round_number,
         cause=cause,
-        remedy=REMEDIES[cause],
+        remedy=REMEDIES[cause].format(
+            least=_rounded_down(max(valid, default=0.0)), most=_rounded_up(min(valid, default=1.0))
+        ),
         minimum=min(valid, default=math.nan),
         mean=sum(valid) / len(valid) if valid else math.nan,
         maximum=max(valid, default=math.nan),
@@ -102,6 +103,16 @@ def diagnose(ratios: Sequence[float], chosen: Collection[int], band: Band, round
         in_range_without_adjacency=without_adjacency,
         top=tuple((-negative, ratio) for ratio, negative in finite[:TOP_COUNT]),
     )
+
+
+def _rounded_down(ratio: float) -> float:
+    """The ratio with two digits, never above itself."""
+    step = 10.0 ** (math.floor(math.log10(max(ratio, 1e-6))) - 1)
+    return math.floor(ratio / step) * step
+
+
+def _rounded_up(ratio: float) -> float:
+    return min(math.ceil(ratio * 100) / 100, 1.0)
 
 
 def _cause(valid: Sequence[float], below: int, above: int, without_adjacency: int) -> str:

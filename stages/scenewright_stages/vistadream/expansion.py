@@ -101,7 +101,7 @@ class ExpansionSettings:
     gap_views: int = 0
 
 
-def _nobody_watches(scene: GaussianScene, frames: Sequence[Frame]) -> None:
+def _ignore_growth(scene: GaussianScene, frames: Sequence[Frame]) -> None:
     """Shows nothing."""
 
 
@@ -116,7 +116,7 @@ class ExpansionTools:
     fill_colour: FillColour
     predict_depth: PredictDepth | None
     on_progress: Callable[[float, str], None]
-    on_growth: Callable[[GaussianScene, Sequence[Frame]], None] = _nobody_watches
+    on_growth: Callable[[GaussianScene, Sequence[Frame]], None] = _ignore_growth
 
 
 @dataclass(frozen=True)
@@ -252,13 +252,13 @@ def close_gaps(
             break
         holed = render_holed_view(scene, views[choice.index], scored.holes[choice.index].pixels, tools.renderer)
         frame, _ = fill_view(holed, frames, settings, tools, seed)
-        added = gaussians_of(_hiding_nothing(frame, frames), GAP_OPACITY, scene.device)
+        added = gaussians_of(_without_occluders(frame, frames), GAP_OPACITY, scene.device)
         scene = behind_photograph(GaussianScene.concatenate([scene, added]), len(scene), frames[0])
         closed.append(GapView(choice.index, choice.ratio, len(added)))
     return scene, tuple(closed)
 
 
-def _hiding_nothing(frame: Frame, frames: Sequence[Frame]) -> Frame:
+def _without_occluders(frame: Frame, frames: Sequence[Frame]) -> Frame:
     """The frame with the pixels of its hole behind what the other frames see.
 
     A small gap beside an object takes the object's depth and hides what the photograph shows there. A round drops such

@@ -81,7 +81,7 @@ def first_frames(
     threshold = params.depth.edge_threshold
     valid = np.isfinite(depth_pass.depth) & (depth_pass.depth > 0)
     depth = np.where(valid, depth_pass.depth, 0.0).astype(np.float32)
-    if params.depth.backend != "provided":
+    if params.depth.facts.evidence != "measured":
         depth = extend_foreground(depth)
     snapped = snap_edge_depth(depth, threshold)
     confident = valid & (depth_pass.confidence >= params.depth.confidence_threshold)

@@ -1,8 +1,9 @@
 """How the camera moves through a scene: from the trajectory block, the depth backend and the scene to a path.
 
 The coarse stage looks for its candidate views on `candidate_path`; the render stage and the report fly `flight_path`.
-Without a preset or ratios of the user's the scene decides (`scene_motion`): a prior depth bears small motion only, and
-a scene under a sky bears more than a room.
+Without a preset or ratios of the user's the scene decides (`scene_motion`): a prior depth bears small motion only, less
+still where it is likely wrong (`doubt`), and a scene under a sky bears more than a room. The facts of the depth backend
+say what its depth is, and whether it tells sky from walls.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from scenewright_stages.vision.geometry.trajectories import (
     through,
     wobble,
 )
+from scenewright_stages.vistadream.doubt import Doubt, doubts
 from scenewright_stages.vistadream.params import MOTION_PRESETS, MotionPreset, VistaDreamParams
 
 OPEN_SCENE_SHARE = 0.05
@@ -40,10 +42,11 @@ class Motion:
 def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
     """The ratios in effect: the user's, the preset's, or those that the scene bears."""
     block = params.trajectory
-    preset = block.motion_preset or _bearable_preset(photograph, params)
+    preset = block.motion_preset or _safe_preset(photograph, params)
     forward, backward = MOTION_PRESETS[preset]
     if block.forward_ratio is None and block.backward_ratio is None:
-        return Motion(preset, forward, backward)
+        share = min((doubt.share for doubt in motion_doubts(photograph, params)), default=1.0)
+        return Motion(preset, forward, backward) if share == 1 else Motion("", share * forward, share * backward)
     return Motion(
         "",
         forward if block.forward_ratio is None else block.forward_ratio,
@@ -51,10 +54,36 @@ def scene_motion(photograph: Frame, params: VistaDreamParams) -> Motion:
     )
 
 
-def _bearable_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
-    if params.depth.is_relative:
+def motion_doubts(photograph: Frame, params: VistaDreamParams) -> list[Doubt]:
+    """Why the motion is smaller than its preset; empty if the user chose it or the depth is no prior."""
+    block = params.trajectory
+    if params.depth.facts.evidence != "prior" or block.motion_preset:
+        return []
+    if block.forward_ratio is not None or block.backward_ratio is not None:
+        return []
+    points = unproject(photograph.depth, photograph.camera)[photograph.near]
+    radius = rotate(points, 1, degrees=block.turn_degrees).radius
+    return doubts(photograph, MOTION_PRESETS["small"][0] * radius)
+
+
+def motion_warnings(photograph: Frame, params: VistaDreamParams) -> list[str]:
+    """That the motion is smaller because of doubts, and how to have all of it."""
+    found = motion_doubts(photograph, params)
+    if not found:
+        return []
+    least = min(found, key=lambda doubt: doubt.share)
+    reasons = "; ".join(doubt.reason for doubt in found)
+    return [
+        f"The camera moves {least.share:.0%} as far as usual because the guessed depth is doubtful: {reasons}. "
+        "--set trajectory.motionPreset=small moves it all the way."
+    ]
+
+
+def _safe_preset(photograph: Frame, params: VistaDreamParams) -> MotionPreset:
+    if params.depth.scale == "relative":
         return "small"
-    return "outdoor" if float(photograph.far.mean()) >= OPEN_SCENE_SHARE else "indoor"
+    open_scene = params.depth.marks_sky and float(photograph.far.mean()) >= OPEN_SCENE_SHARE
+    return "outdoor" if open_scene else "indoor"
 
 
 def candidate_path(frames: Sequence[Frame], params: VistaDreamParams, count: int) -> Trajectory:

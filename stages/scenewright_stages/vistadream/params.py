@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from scenewright_stages.contract.params import Params, Rule
+from scenewright_stages.backends.depth.selection import (
+    CAPABILITY,
+    Wanted,
+    cel_of,
+    depth_names,
+    examples_of,
+    has,
+    listing_of,
+)
+from scenewright_stages.backends.runtime.registry import backend
+from scenewright_stages.contract.backends import BackendFacts, DepthTraits, Scale
+from scenewright_stages.contract.params import OneOf, Params, Rule
 
 Mode = Literal["noOutpaint", "outpaint", "fine", "coarse"]
 MotionPreset = Literal["", "small", "indoor", "outdoor", "original"]
@@ -81,26 +92,37 @@ class ProvidedDepthParams(Params):
     )
 
 
-_MEASURING = ({"backend": "depth-pro"}, {"backend": "depth-anything", "variant": "metric-indoor-small"})
-"""Examples of backends that know their own depth."""
+def _is_metric(traits: DepthTraits) -> bool:
+    return traits.scale == "metric"
 
 
-def _relative_only(field: str, default: float, holds: Callable[[Any], bool]) -> Rule:
-    """A field of depth that has an effect on relative backends alone."""
+def _has_no_unit(traits: DepthTraits) -> bool:
+    return not _is_metric(traits)
+
+
+def _is_relative(traits: DepthTraits) -> bool:
+    return traits.scale == "relative"
+
+
+def _knows_its_range(traits: DepthTraits) -> bool:
+    return not _is_relative(traits)
+
+
+def _no_effect(field: str, default: float, known: Wanted, is_default: Callable[[Any], bool]) -> Rule:
+    """A field of depth that has no effect on backends that know it themselves."""
     return Rule(
         field,
-        f"self.{field} == {default} || self.backend == 'classic' || "
-        "(self.backend == 'depth-anything' && !self.variant.startsWith('metric-'))",
+        f"self.{field} == {default} || !({cel_of(known)})",
         "has no effect on a backend that measures its own depth: leave it out, or use a relative backend",
-        holds,
-        tuple({**measuring, field: 2.0} for measuring in _MEASURING),
+        lambda block: is_default(block) or not has(known, block.backend, block.variant),
+        tuple({**example, field: 2.0} for example in examples_of(known)),
     )
 
 
 class DepthParams(Params):
     """The single depth pass on the outpainted image."""
 
-    backend: Literal["classic", "provided", "depth-pro", "depth-anything", "moge"] = Field(
+    backend: Annotated[str, OneOf(depth_names())] = Field(
         default="classic",
         description="classic is a stated prior, no measurement: ground ramp, saliency and haze. provided reads "
         "a depth or disparity map beside the image. The others are models.",
@@ -120,11 +142,15 @@ class DepthParams(Params):
         default=3.0,
         ge=1.2,
         le=20.0,
-        description="Farthest over nearest depth of relative backends (classic, depth-anything without metric "
-        "variant), whose range is assumed; above 3 the camera tears the classic prior's scenes apart.",
+        description=f"Farthest over nearest depth of relative backends ({listing_of(_is_relative)}), whose range is "
+        "assumed; above 3 the camera tears the classic prior's scenes apart.",
     )
     near_metres: float = Field(
-        default=1.0, gt=0.0, le=1000.0, description="Depth in metres that relative backends give the nearest pixels."
+        default=1.0,
+        gt=0.0,
+        le=1000.0,
+        description="Depth in metres of the nearest pixels of backends without a scale of their own "
+        f"({listing_of(_has_no_unit)}).",
     )
     edge_threshold: float = Field(
         default=0.01,
@@ -143,16 +169,29 @@ class DepthParams(Params):
     provided: ProvidedDepthParams = ProvidedDepthParams()
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        _relative_only("nearMetres", 1.0, lambda block: block.near_metres == 1.0 or block.is_relative),
-        _relative_only("farNearRatio", 3.0, lambda block: block.far_near_ratio == 3.0 or block.is_relative),
+        _no_effect("nearMetres", 1.0, _is_metric, lambda block: block.near_metres == 1.0),
+        _no_effect("farNearRatio", 3.0, _knows_its_range, lambda block: block.far_near_ratio == 3.0),
     )
 
     @property
-    def is_relative(self) -> bool:
-        """Whether the backend answers a relief without a scale, to which a range has to be assumed."""
-        if self.backend == "depth-anything":
-            return not self.variant.startswith("metric-")
-        return self.backend == "classic"
+    def facts(self) -> BackendFacts:
+        """The facts of the backend."""
+        return backend(CAPABILITY, self.backend)
+
+    @property
+    def traits(self) -> DepthTraits:
+        """What the depth of the backend's variant is good for; planning refuses unknown variants."""
+        return self.facts.depth_traits(self.variant) or DepthTraits("unknown")
+
+    @property
+    def scale(self) -> Scale:
+        """Unit of the depth."""
+        return self.traits.scale
+
+    @property
+    def marks_sky(self) -> bool:
+        """Whether the depth tells sky from walls."""
+        return self.traits.marks_sky
 
 
 class InitializeParams(Params):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
+from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.vistadream.params import VistaDreamParams
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+IMAGE_SUFFIXES = (*PICTURE_ENDINGS, ".gif")
 SIDECARS = {
     "depth": (
         ".depth.npy",
@@ -87,7 +88,7 @@ def depth_stage(params: VistaDreamParams) -> StageSpec:
             ),
             OutputContract("preview", "{sample}/depth.png", "image"),
         ),
-        parameters=("depth", "field_of_view_degrees"),
+        parameters=("depth", "field_of_view_degrees", *_scale(params)),
         backends={"depth": params.depth.backend},
         backend_parameters={"depth": "depth.backend"},
         resources=_resources([_depth(params)]),
@@ -119,7 +120,7 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="coarse",
         title="Coarse expansion",
-        version=6,  # gaps are closed down to single pixels
+        version=7,  # a doubtful prior bears less motion
         implementation="scenewright_stages.vistadream.coarse:CoarseStage",
         image="gaussians",
         reads=(Read("initialize"),),
@@ -137,6 +138,7 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
             "depth.confidence_threshold",
             "depth.far_near_ratio",
             "depth.near_metres",
+            *_sky(params),
         ),
         backends={"inpaint": params.coarse.inpaint.backend, "depth": params.depth.backend},
         backend_parameters={"inpaint": "coarse.inpaint.backend"},
@@ -152,7 +154,7 @@ def render_stage(params: VistaDreamParams) -> StageSpec:
     return StageSpec(
         name="render",
         title="Render",
-        version=4,  # stray colours are measured, two views make a whole video, quaternions have unit length
+        version=5,  # a doubtful prior bears less motion, and warnings say what to set
         implementation="scenewright_stages.vistadream.render:RenderStage",
         image="gaussians",
         reads=(Read(last, ("scene", "frames")), Read("outpaint", ("input",))),
@@ -164,7 +166,7 @@ def render_stage(params: VistaDreamParams) -> StageSpec:
             OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("frames", "gaussians")),
             *rerun,
         ),
-        parameters=("render", "trajectory"),
+        parameters=("render", "trajectory", *_sky(params)),
         resources=_resources([], beside=[_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB),
         seconds_per_sample=20.0,
     )
@@ -192,6 +194,16 @@ def _depth(params: VistaDreamParams) -> BackendChoice:
     return BackendChoice("depth", (params.depth.backend,), params.depth.variant)
 
 
+def _scale(params: VistaDreamParams) -> tuple[str, ...]:
+    """Depth of unknown scale gets one. The keys of results with other depth stay those of earlier releases."""
+    return ("depth.scale",) if params.depth.scale == "unknown" else ()
+
+
+def _sky(params: VistaDreamParams) -> tuple[str, ...]:
+    """Depth in metres that tells no sky from walls bears the motion of a room; other keys stay as they were."""
+    return ("depth.marks_sky",) if params.depth.scale == "metric" and not params.depth.marks_sky else ()
+
+
 def _resources(
     held: Sequence[BackendChoice], beside: Sequence[BackendChoice] = (), own_gpu_memory_gib: float = 0.0
 ) -> Resources:
@@ -199,6 +211,17 @@ def _resources(
     return stage_resources(
         held, beside=beside, own_gpu_memory_gib=own_gpu_memory_gib, memory_gib=32.0, scratch_gib=32.0
     )
+
+
+def photograph_block(cpus: int, gpus: int) -> dict[str, object]:
+    """The block of a photograph without a manifest: hidden parts are filled, at a size that the machine bears.
+
+    On two CPUs that takes about a minute.
+    """
+    if gpus:
+        return {"mode": "coarse", "maxResolution": 512, "coarse": {"frames": 10}}
+    size = next(size for most, size in ((2, 320), (4, 384), (8, 448), (cpus, 512)) if cpus <= most)
+    return {"mode": "coarse", "maxResolution": size, "coarse": {"frames": 3, "iterationsPerFrame": 200}}
 
 
 PIPELINE = Pipeline(
@@ -209,4 +232,5 @@ PIPELINE = Pipeline(
     stages=stages,
     examples=({"mode": "noOutpaint"}, {"mode": "outpaint"}),
     reporter="scenewright_stages.vistadream.report:SceneReporter",
+    photograph_block=photograph_block,
 )

@@ -15,14 +15,17 @@ from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, 
 from scenewright_stages.scenes.flight import Flight, cameras_along, fly
 from scenewright_stages.scenes.frames import Frame, load_frames, stage_renderer
 from scenewright_stages.scenes.live import LiveViewer
-from scenewright_stages.scenes.quality import flight_quality
+from scenewright_stages.scenes.quality import Remedies, flight_quality
 from scenewright_stages.scenes.rerun import RerunScene, rerun_frames, rerun_view, write_rrd
 from scenewright_stages.scenes.splats import SplatCloud
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
 from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vistadream.motion import flight_path, scene_motion
+from scenewright_stages.vistadream.motion import Motion, flight_path, motion_warnings, scene_motion
 from scenewright_stages.vistadream.params import RenderParams, VistaDreamParams
+
+_LESS_MOTION = 0.6
+"""Of the motion so far: what a warning proposes."""
 
 
 class RenderStage(Stage[VistaDreamParams]):
@@ -40,6 +43,7 @@ class RenderStage(Stage[VistaDreamParams]):
         scene = GaussianScene.load_npz(inputs.path(self.last_stage, "scene")).to(self.renderer.device)
         trajectory = flight_path(frames, self.params, frame_count(len(frames), render))
         flight = fly(scene, cameras_along(frames, trajectory), self.renderer, self.context.progress)
+        remedies = quality_remedies(self.params, scene_motion(frames[0], self.params))
         quality = flight_quality(scene, frames, flight, self.renderer)
         outputs = self._write(sample.id, scene, frames, flight, inputs.workspace)
         metrics: dict[str, Any] = {
@@ -53,7 +57,9 @@ class RenderStage(Stage[VistaDreamParams]):
         }
         outputs["metrics"] = inputs.workspace / "metrics.json"
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-        return StageResult(outputs, metrics=metrics, warnings=quality.failures())
+        return StageResult(
+            outputs, metrics=metrics, warnings=[*quality.failures(remedies), *motion_warnings(frames[0], self.params)]
+        )
 
     def _write(
         self, sample_id: str, scene: GaussianScene, frames: Sequence[Frame], flight: Flight, workspace: Path
@@ -72,6 +78,19 @@ class RenderStage(Stage[VistaDreamParams]):
         if viewer.watches:
             viewer.show(recorded_scene(sample_id, scene, frames, flight))
         return outputs
+
+
+def quality_remedies(params: VistaDreamParams, motion: Motion) -> Remedies:
+    """What to set against holes, collisions and a poor fit, given what the job says now."""
+    forward, backward = (round(_LESS_MOTION * ratio, 2) for ratio in (motion.forward, motion.backward))
+    preset = "--set trajectory.motionPreset= " if params.trajectory.motion_preset else ""
+    less = f"{preset}--set trajectory.forwardRatio={forward:g} --set trajectory.backwardRatio={backward:g}"
+    more = f"--set coarse.frames={2 * params.coarse.frames}" if params.mode == "coarse" else "--set mode=coarse"
+    return Remedies(
+        holes=f"{more} fills more of it, {less} moves less.",
+        motion=f"{less} moves less.",
+        fit=f"--set initialize.iterations={2 * max(params.initialize.iterations, 50)} fits for longer.",
+    )
 
 
 def published(scene: GaussianScene, render: RenderParams) -> GaussianScene:

@@ -3,86 +3,90 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from itertools import islice
+from typing import Any, ClassVar
 
 import numpy as np
 
+from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.records import Record
-from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric
-from scenewright_stages.report.pictures import Picture, Video, depth_picture, photograph, thumbnail
+from scenewright_stages.contract.stage import SampleOutcome
+from scenewright_stages.report.data import Metric, NextStep
+from scenewright_stages.report.pictures import depth_picture, photograph
 from scenewright_stages.scenes.flight import cameras_along
 from scenewright_stages.scenes.frames import Frame, load_frames
 from scenewright_stages.scenes.page import (
     ChosenView,
     SceneData,
-    index_entry,
     mask_pictures,
-    measured,
-    render_scene,
-    render_scenes,
-    scene_facts,
 )
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.scenes.quality import quality_rows
+from scenewright_stages.scenes.reporter import Files, ScenePages
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.vision.types import Float32Array
+from scenewright_stages.vistadream.coarse import CONTINUED
 from scenewright_stages.vistadream.motion import flight_path
 from scenewright_stages.vistadream.params import VistaDreamParams
 
-_TITLE = "VistaDream"
-THUMBNAIL_SIDE = 320
 LAST_STAGE = "render"
-_FILE_LINKS = (
-    ("ply", "Gaussian splats (PLY)"),
-    ("video", "Orbit video"),
-    ("depth_video", "Depth video"),
-    ("rerun", "Rerun recording"),
-    ("metrics", "Metrics"),
-)
-_EVIDENCE: dict[str, Evidence] = {"provided": "measured", "classic": "prior", "continued": "prior"}
 _FRAME_NAMES = {"input": "photograph", "outpaint": "border"}
-_Files = Mapping[tuple[str, str], Callable[[], Path]]
 
 
-class SceneReporter(Reporter):
+class SceneReporter(ScenePages[VistaDreamParams]):
     """Makes ``report.html`` of VistaDream jobs."""
 
-    def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:
-        """The page of one scene."""
-        return render_scene(scene_report(outcome, job))
-
-    def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
-        """The overview of several scenes."""
-        return render_scenes(outcomes, job, _TITLE, map(_index_entry, outcomes))
-
-
-def scene_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
-    """Everything the page of one sample shows; of an unfinished sample, what is there."""
-    params = job_parameters(job)
-    files = outcome.files
-    frames = _frames(files)
-    metrics = measured(outcome, LAST_STAGE)
-    return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _FILE_LINKS, _EVIDENCE),
-        subtitle=f"{params.mode}, {len(frames)} views" if frames else params.mode,
-        splats=_splats(files, frames, params, int(metrics.get("frames", 0))),
-        video=_video(files),
-        images=tuple(_images(files)),
-        depth=depth_picture(_canvas(frames).depth, "Depth map", "Depth of the canvas") if frames else None,
-        masks=tuple(mask_pictures(frames, _FRAME_NAMES)),
-        views=tuple(_views(frames, files)),
-        metrics=tuple(_metrics(metrics, outcome.records.get("coarse"))),
-        log=_text(files, ("coarse", "log")),
+    title = "VistaDream"
+    block = "vistadream"
+    params = VistaDreamParams
+    last_stage = LAST_STAGE
+    links = (
+        ("ply", "Gaussian splats (PLY)"),
+        ("video", "Orbit video"),
+        ("depth_video", "Depth video"),
+        ("rerun", "Rerun recording"),
+        ("metrics", "Metrics"),
     )
+    captions: ClassVar[dict[tuple[str, str], str]] = {
+        ("outpaint", "input"): "The photograph at working size",
+        ("outpaint", "image"): "With its painted border",
+    }
+    flight = "The final flight"
+    change = NextStep(
+        "Change how far the camera moves and run again; depth and border are kept:",
+        "--set trajectory.forwardRatio=0.1 --set trajectory.backwardRatio=0.15",
+    )
+    own_evidence: ClassVar[dict[str, Evidence]] = {CONTINUED: "prior"}
 
+    def completed(self, data: SceneData, outcome: SampleOutcome, params: VistaDreamParams) -> SceneData:
+        """Adds splats, depth, masks, the views that were added, and the coarse summary."""
+        files = outcome.files
+        frames = _frames(files)
+        return replace(
+            data,
+            subtitle=f"{params.mode}, {len(frames)} views" if frames else params.mode,
+            splats=_splats(files, frames, params, int(self.result(outcome).get("frames", 0))),
+            depth=depth_picture(_canvas(frames).depth, "Depth map", "Depth of the canvas") if frames else None,
+            masks=tuple(mask_pictures(frames, _FRAME_NAMES)),
+            views=tuple(_views(frames, files)),
+            log=_text(files, ("coarse", "log")),
+        )
 
-def job_parameters(job: Mapping[str, Any]) -> VistaDreamParams:
-    """The pipeline block of a job's effective spec."""
-    return VistaDreamParams.model_validate(job.get("spec", {}).get("vistadream") or {})
+    def metrics(self, outcome: SampleOutcome) -> Iterator[Metric]:
+        """Quality of the flight, and how many views were added."""
+        return _metrics(self.result(outcome), outcome.records.get("coarse"))
+
+    def index_metrics(self, outcome: SampleOutcome) -> Iterator[Metric]:
+        """The first four."""
+        return islice(self.metrics(outcome), 4)
+
+    def cover(self, outcome: SampleOutcome) -> tuple[Float32Array, str] | None:
+        """The photograph at working size."""
+        key = ("outpaint", "input")
+        return (read_png(outcome.files[key]()), "Input") if key in outcome.files else None
 
 
 def _canvas(frames: Sequence[Frame]) -> Frame:
@@ -90,14 +94,14 @@ def _canvas(frames: Sequence[Frame]) -> Frame:
     return next((frame for frame in frames if frame.kind == "outpaint"), frames[0])
 
 
-def _frames(files: _Files) -> list[Frame]:
+def _frames(files: Files) -> list[Frame]:
     for key in (("coarse", "frames"), ("initialize", "frames")):
         if key in files:
             return load_frames(files[key]())
     return []
 
 
-def _splats(files: _Files, frames: list[Frame], params: VistaDreamParams, count: int) -> SplatScene | None:
+def _splats(files: Files, frames: list[Frame], params: VistaDreamParams, count: int) -> SplatScene | None:
     if (LAST_STAGE, "ply") not in files or not frames:
         return None
     cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
@@ -105,23 +109,7 @@ def _splats(files: _Files, frames: list[Frame], params: VistaDreamParams, count:
     return SplatScene(cloud, frames[0].camera, tuple(path), len(path) / params.render.frames_per_second)
 
 
-def _video(files: _Files) -> Video | None:
-    if (LAST_STAGE, "video") not in files:
-        return None
-    first = read_png(files["outpaint", "input"]())
-    poster = photograph(first, "The photograph")
-    data = files[LAST_STAGE, "video"]().read_bytes()
-    return Video(data, first.shape[1], first.shape[0], "The final flight", poster)
-
-
-def _images(files: _Files) -> Iterator[Picture]:
-    captions = {"input": "The photograph at working size", "image": "With its painted border"}
-    for name, caption in captions.items():
-        if ("outpaint", name) in files:
-            yield photograph(read_png(files["outpaint", name]()), caption, caption)
-
-
-def _views(frames: Sequence[Frame], files: _Files) -> Iterator[ChosenView]:
+def _views(frames: Sequence[Frame], files: Files) -> Iterator[ChosenView]:
     summary = json.loads(_text(files, ("coarse", "summary")) or "{}")
     added = [frame for frame in frames if frame.kind == "coarse"]
     for number, (frame, facts) in enumerate(zip(added, summary.get("frames", []), strict=False), start=1):
@@ -153,15 +141,5 @@ def _metrics(metrics: Mapping[str, Any], coarse: Record | None) -> Iterator[Metr
         )
 
 
-def _text(files: _Files, key: tuple[str, str]) -> str:
+def _text(files: Files, key: tuple[str, str]) -> str:
     return files[key]().read_text() if key in files else ""
-
-
-def _index_entry(outcome: SampleOutcome) -> IndexEntry:
-    picture = None
-    if ("outpaint", "input") in outcome.files:
-        picture = thumbnail(
-            read_png(outcome.files["outpaint", "input"]()), THUMBNAIL_SIDE, f"Input {outcome.sample.id}"
-        )
-    metrics = tuple(_metrics(measured(outcome, LAST_STAGE), outcome.records.get("coarse")))[:4]
-    return index_entry(outcome, LAST_STAGE, picture, metrics)

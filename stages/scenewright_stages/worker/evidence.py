@@ -51,6 +51,20 @@ def taking_part(samples: Iterable[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.rejected is None]
 
 
+def notes_of(samples: Iterable[Sample]) -> list[str]:
+    """The notes on the input of indexed samples, each with its sample."""
+    return [f"{sample.id}: {note}" for sample in samples for note in sample.notes]
+
+
+def read_index_warnings(store: Store, run: str) -> list[str]:
+    """What the index step of a run warned of, in full."""
+    try:
+        found: list[str] = json.loads(store.get_bytes(layout.index_warnings(run)))
+    except ObjectMissing:
+        return []
+    return found
+
+
 def read_run_inputs(store: Store, run: str) -> dict[str, str]:
     """Hashes of the named inputs as the index step of a run found them."""
     try:

@@ -20,8 +20,8 @@ import traceback
 from collections.abc import Mapping
 from typing import NoReturn
 
-from scenewright_stages.contract.forks import LIFE_LINE_ENVIRONMENT, SOCKET_ENVIRONMENT, UNEXPECTED, Request
-from scenewright_stages.contract.task import ENVIRONMENT, Task
+from scenewright_stages.contract.forks import LIVENESS_PIPE_ENVIRONMENT, SOCKET_ENVIRONMENT, UNEXPECTED, Request
+from scenewright_stages.contract.task import Task, task_in
 from scenewright_stages.worker.chain import RESERVED_STAGE_NAMES, resolve_chain
 
 _PACKAGE = str(__package__).partition(".")[0]
@@ -30,12 +30,12 @@ _PACKAGE = str(__package__).partition(".")[0]
 def main() -> None:
     """Serves until the executor closes its end of the socket."""
     connection = socket.socket(fileno=int(os.environ.pop(SOCKET_ENVIRONMENT)))
-    signal.signal(signal.SIGCHLD, _reap_keepers)
+    signal.signal(signal.SIGCHLD, _reap_supervisors)
     while (request := Request.receive(connection)) is not None:
         _import_stage(request.environment)
         if not os.fork():
             connection.close()
-            _keep(request)
+            _supervise(request)
         request.close()
     # Wait for all keepers, so that the workers' CPU time counts for the command.
     with contextlib.suppress(ChildProcessError):
@@ -43,7 +43,7 @@ def main() -> None:
             os.waitpid(-1, 0)
 
 
-def _reap_keepers(*_: object) -> None:
+def _reap_supervisors(*_: object) -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -52,7 +52,7 @@ def _reap_keepers(*_: object) -> None:
 def _import_stage(environment: Mapping[str, str]) -> None:
     """Imports the module of the task's stage, if this package contains it."""
     try:
-        task = Task.model_validate_json(environment[ENVIRONMENT])
+        task = Task.model_validate_json(task_in(environment) or "")
         if task.step in RESERVED_STAGE_NAMES:
             return
         module = resolve_chain(task).stage(task.step).implementation.partition(":")[0]
@@ -63,14 +63,14 @@ def _import_stage(environment: Mapping[str, str]) -> None:
         return
 
 
-def _keep(request: Request) -> NoReturn:
+def _supervise(request: Request) -> NoReturn:
     """Starts the worker and reports its exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker = os.fork()
     if not worker:
         _become(request)
     os.write(request.status, f"{worker}\n".encode())
-    os.close(request.life_line)
+    os.close(request.liveness_pipe)
     _, status = os.waitpid(worker, 0)
     os.write(request.status, f"{os.waitstatus_to_exitcode(status)}\n".encode())
     os._exit(0)
@@ -84,7 +84,7 @@ def _become(request: Request) -> NoReturn:
     os.close(request.log)
     os.close(request.status)
     os.environ.clear()
-    os.environ.update(request.environment, **{LIFE_LINE_ENVIRONMENT: str(request.life_line)})
+    os.environ.update(request.environment, **{LIVENESS_PIPE_ENVIRONMENT: str(request.liveness_pipe)})
     os._exit(_run(request.worker))
 
 

@@ -19,11 +19,11 @@ from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import (
     ENVIRONMENT,
     INDEX_STEP,
-    MAXIMUM_TASK_BYTES,
     MODELS_STEP,
     PICK_STEP,
     PUBLISH_STEP,
     Task,
+    task_in,
 )
 from scenewright_stages.store import StoreError
 from scenewright_stages.store.retrying import stop_retrying
@@ -36,7 +36,6 @@ from scenewright_stages.worker.process.endings import (
     Terminated,
     ending_for,
     explained,
-    store_fault,
 )
 from scenewright_stages.worker.process.locking import OutputLock
 from scenewright_stages.worker.process.logs import LogCapture
@@ -44,8 +43,9 @@ from scenewright_stages.worker.process.process_setup import make_scratch, prepar
 from scenewright_stages.worker.process.progress import Progress
 from scenewright_stages.worker.process.pushing import Pusher
 from scenewright_stages.worker.process.reporting import deliver, merge_reports, refusal_report
-from scenewright_stages.worker.process.session import Session, open_output
+from scenewright_stages.worker.process.session import Session, open_output, store_fault
 from scenewright_stages.worker.process.settings import ProcessSettings
+from scenewright_stages.worker.process.sidecars import end_sidecars
 from scenewright_stages.worker.process.stopping import Stop, watch_last_moment, watch_parent, watch_signals
 from scenewright_stages.worker.process.watchdog import HangGuard, PeriodicTask
 from scenewright_stages.worker.publish.step import run_publish
@@ -119,6 +119,7 @@ class Process:
             self._pusher.close()
         self._logs.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+        end_sidecars(os.environ)
         os._exit(code)
 
     def _open(self) -> Session:
@@ -253,11 +254,12 @@ def _settings() -> ProcessSettings:
 
 
 def _task() -> Task:
-    text = os.environ.get(ENVIRONMENT)
+    try:
+        text = task_in(os.environ)
+    except ValueError as problem:
+        raise ConfigurationError(ENVIRONMENT, "a compressed task", str(problem)) from None
     if text is None:
         raise ConfigurationError(ENVIRONMENT, None, "must hold the task of this process as JSON")
-    if len(text.encode()) > MAXIMUM_TASK_BYTES:
-        raise ConfigurationError(ENVIRONMENT, f"{len(text)} characters", f"at most {MAXIMUM_TASK_BYTES} bytes")
     try:
         return Task.model_validate_json(text)
     except ValidationError as problem:

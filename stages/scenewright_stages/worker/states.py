@@ -342,7 +342,7 @@ def _judged(
         lost = last is not None and last.state == "done" and _are_missing(stage, sample, last, evidence.sizes)
         return SampleState("todo", None, OUTPUTS_MISSING if lost else UPSTREAM_RUNS)
     if last is None:
-        return SampleState("todo", None, _why_none(key, history))
+        return SampleState("todo", None, _reason_without_record(key, history))
     fingerprint = input_fingerprint(stage, sample, evidence.inputs, answer)
     if reason := _why_stale(
         stage, sample, last, history, fingerprint, current_upstream(stage, upstream), evidence.sizes
@@ -360,7 +360,7 @@ def answer_path(stage: StageSpec, sample: Sample) -> str:
     return OutputContract("answer", stage.asks.path, "json").path_for(sample)
 
 
-def _why_none(key: str, history: Sequence[Record]) -> str:
+def _reason_without_record(key: str, history: Sequence[Record]) -> str:
     if any(record.key == key and record.state == "started" for record in history):
         return INTERRUPTED
     return PARAMETERS_CHANGED if any(record.state != "skipped" for record in history) else NO_RECORD

@@ -20,15 +20,15 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.objective import View
-from scenewright_stages.vision.gaussians.ply import PlyError, read_points, write_points
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import start_points
 from scenewright_stages.vision.geometry.cameras import Camera, rigid, world_from_camera_opengl
+from scenewright_stages.vision.geometry.point_files import PlyError, read_points, write_points
 from scenewright_stages.vision.imaging.colour import uint8_from_unit
-from scenewright_stages.vision.places.captures.camera_files import read_transforms
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.pictures import Photograph, load_photographs
+from scenewright_stages.vision.places.captures.transforms import read_transforms
 from scenewright_stages.vision.places.worlds.motions import turned
 from scenewright_stages.vision.places.worlds.panorama import stitch
 

@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.inputs import InputView, Listed
 from scenewright_stages.contract.params import merged
 from scenewright_stages.contract.samples import SOURCE, Sample, sample_id_from
 from scenewright_stages.worldexplorer.params import METRES_PER_UNIT, MOTION_ORDER
 
 VIEWS = 8
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+IMAGE_SUFFIXES = PICTURE_ENDINGS
 DEPTH = "depth"
 SIDECARS = {DEPTH: (".depth.npy", ".depth.npz")}
 MOTIONS = "motions"

@@ -79,14 +79,14 @@ def measured_start(
     if block.method == "planeSweep":
         shots = [Shot(unit_from_uint8(frame.srgb), frame.camera) for frame in frames]
         swept = swept_pictures(shots, [frame.depth for frame in frames], block.references)
-        return _told(corrected_start(start, swept, opacity), "swept_pictures", {})
+        return _with_facts(corrected_start(start, swept, opacity), "swept_pictures", {})
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(block.references, len(frames))).round().astype(int))
     used = [frames[number] for number in chosen.tolist()]
     if block.method == "pycolmap":
         return _triangulated(start, used, opacity, folder, progress)
     assert estimator is not None
     measured, facts = estimated_pictures(estimator, used, block)
-    return _told(corrected_start(start, measured, opacity), "estimated_pictures", facts)
+    return _with_facts(corrected_start(start, measured, opacity), "estimated_pictures", facts)
 
 
 def estimated_pictures(
@@ -142,7 +142,7 @@ def _measured(view: ViewGeometry, frame: WorldFrame, found: Alignment, sure: flo
     return Measured(Shot(unit_from_uint8(frame.srgb), camera), resized)
 
 
-def _told(found: CorrectedStart, pictures: str, facts: Facts) -> tuple[GaussianScene, Facts]:
+def _with_facts(found: CorrectedStart, pictures: str, facts: Facts) -> tuple[GaussianScene, Facts]:
     return found.scene, {pictures: found.pictures, "added": found.added, "removed": found.removed, **facts}
 
 

@@ -7,8 +7,10 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from scenewright_stages.backends.depth.selection import cel_of, depth_names, examples_of, has
 from scenewright_stages.captures import TrainingParams
-from scenewright_stages.contract.params import Params, Rule
+from scenewright_stages.contract.backends import DepthTraits
+from scenewright_stages.contract.params import OneOf, Params, Rule
 
 Motion = Literal["in", "left", "right", "up"]
 MOTION_ORDER: tuple[Motion, ...] = ("in", "left", "right", "up")
@@ -197,6 +199,18 @@ class ScaffoldParams(Params):
         return self.backend == "seva" and self.method in ("singleImage", "twoImages")
 
 
+def _is_relative(traits: DepthTraits) -> bool:
+    return traits.scale == "relative"
+
+
+def _can_estimate_views(traits: DepthTraits) -> bool:
+    return traits.predicts_new_views and not _is_relative(traits)
+
+
+_DEPTH_BACKENDS = depth_names(_can_estimate_views)
+_RELATIVE = tuple(each for each in examples_of(_is_relative) if each["backend"] in _DEPTH_BACKENDS)
+
+
 class WorldDepthParams(Params):
     """How far everything is from the middle."""
 
@@ -206,10 +220,10 @@ class WorldDepthParams(Params):
         "provided (a .depth.npy beside each picture) or model (a depth model for each of the eight views; one scale "
         "and shift a view makes neighbours agree).",
     )
-    backend: Literal["moge", "depth-anything", "depth-pro"] = Field(
+    backend: Annotated[str, OneOf(_DEPTH_BACKENDS)] = Field(
         default="moge",
-        description="Which depth model estimates, with method model. Of depth-anything choose a metric variant: one "
-        "scale and shift a view does not undo what the others leave open.",
+        description="Which depth model estimates, with method model. Variants with relative depth are "
+        "refused: one scale and shift a view does not undo what they leave open.",
     )
     variant: str = Field(
         default="",
@@ -241,6 +255,13 @@ class WorldDepthParams(Params):
             "must be above the camera: larger than cameraHeight, or 0",
             lambda block: not block.ceiling_height or block.ceiling_height > block.camera_height,
             ({"ceilingHeight": 1.0, "cameraHeight": 1.5},),
+        ),
+        Rule(
+            "variant",
+            f"self.method != 'model' || !({cel_of(_is_relative)})",
+            "is relative depth, whose range no scale and shift can undo: choose a metric variant of this backend",
+            lambda block: block.method != "model" or not has(_is_relative, block.backend, block.variant),
+            tuple({"method": "model", **example} for example in _RELATIVE),
         ),
     )
 

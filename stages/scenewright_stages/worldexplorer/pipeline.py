@@ -5,6 +5,7 @@ Scaffolds with gaps between generated views start with one more stage, which gen
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
@@ -52,6 +53,14 @@ def _generator(backend: str, precision: str) -> tuple[dict[str, str], Resources]
     return {NOVEL_VIEWS: backend}, stage_resources([choice], cpu=4.0, memory_gib=24.0)
 
 
+def _version(classic: int, backends: Mapping[str, str]) -> int:
+    """Version of a stage whose views seva may generate: one more than the classic one, which has its own results.
+
+    SEVA groups the frames between anchors by the anchors' exact times. Results without it stay valid.
+    """
+    return classic + (NOVEL_VIEWS in backends)
+
+
 def _estimator(block: WorldDepthParams) -> tuple[dict[str, str], Resources]:
     """Backends and resources of the depth stage."""
     if block.method != "model":
@@ -81,10 +90,11 @@ def candidates_stage(params: WorldExplorerParams) -> StageSpec:
         choices.append(BackendChoice(TEXT_TO_IMAGE, ("flux",), precision=block.flux.precision))
     else:
         choices.append(BackendChoice(NOVEL_VIEWS, (block.backend,), precision=block.seva.precision))
+    backends = {choice.capability: choice.names[0] for choice in choices}
     return StageSpec(
         name=CANDIDATES,
         title="Candidates",
-        version=2,
+        version=_version(2, backends),
         implementation="scenewright_stages.worldexplorer.candidates:CandidatesStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -121,7 +131,7 @@ def candidates_stage(params: WorldExplorerParams) -> StageSpec:
             "scaffold.field_of_view_degrees",
             "scaffold.size",
         ),
-        backends={choice.capability: choice.names[0] for choice in choices},
+        backends=backends,
         backend_parameters={INPAINT: "scaffold.gaps.backend"},
         resources=stage_resources(choices, cpu=4.0, memory_gib=24.0),
         seconds_per_sample=120.0 + 8.0 * block.candidates_each,
@@ -152,7 +162,7 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="scaffold",
         title="Scaffold",
-        version=2,
+        version=_version(3, backends),
         implementation="scenewright_stages.worldexplorer.scaffold:ScaffoldStage",
         reads=(Read(INPUT), *((Read(CANDIDATES, ("views", "pictures")),) if block.has_gaps else ())),
         outputs=(
@@ -218,7 +228,7 @@ def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
     return StageSpec(
         name=f"expand-{motion}",
         title=f"Expand {motion}",
-        version=1,
+        version=_version(1, backends),
         implementation="scenewright_stages.worldexplorer.expansion:ExpansionStage",
         reads=(
             Read("scaffold", ("panorama", "views") if backends else ("panorama",)),
@@ -294,7 +304,7 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
     return StageSpec(
         name="export",
         title="Export",
-        version=3,
+        version=4,
         implementation="scenewright_stages.worldexplorer.export:ExportStage",
         image="gaussians",
         reads=(

@@ -20,7 +20,7 @@ from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.geometry.points import project
-from scenewright_stages.vision.types import Float32Array, Float64Array
+from scenewright_stages.vision.types import Float32Array, Float64Array, Mask
 from scenewright_stages.worldexplorer.capture import WorldCapture, views_of
 from scenewright_stages.worldexplorer.params import WalkParams
 
@@ -40,6 +40,9 @@ _NEAREST_SEEN = 0.2
 _SLIP_WIDTH = 640
 """Pixels across of the pictures that the ground's slip is measured in, whatever the video's size."""
 _WIDE = 0.05
+_GREY_LEVEL = 1 / 255
+_LESS_REACH = 0.6
+"""Of the walk's reach: what a warning proposes."""
 _SKY_SHARE = 0.01
 _SLIP_EVERY, _WIDE_EVERY, _SHARP_EVERY = 10, 15, 18
 
@@ -57,6 +60,7 @@ class WalkQuality:
         ball_slip_px: the same for a sphere with the place's median distance, as the baseline.
         wide_share: largest share of a frame covered by Gaussians wider than 5 % of the place, without the sky.
         sharpness_kept: sharpness of the frames relative to the same view directions from the centre.
+        wide_sharpness_kept: the same where those large Gaussians are seen; 1 without them.
     """
 
     reach_metres: float
@@ -68,31 +72,37 @@ class WalkQuality:
     ball_slip_px: float
     wide_share: float
     sharpness_kept: float
+    wide_sharpness_kept: float = 1.0
 
     def failures(self, block: WalkParams) -> list[str]:
         """Warnings about visible defects; empty if the walk is good."""
         found: list[str] = []
+        less = round(_LESS_REACH * self.reach_metres, 2)
         if self.uncovered_mean > MAXIMUM_MEAN_UNCOVERED or self.uncovered_max > MAXIMUM_FRAME_UNCOVERED:
             found.append(
                 f"{self.uncovered_mean:.1%} of the walk shows nothing ({self.uncovered_max:.1%} of its worst frame): "
-                "lower walk.reach, or make more of the paths (expansion.stride)"
+                f"--set walk.reach={less:g}, or make more of the paths (expansion.stride)"
             )
         if self.nearest_gaussian_metres < MINIMUM_CLEARANCE * self.near_metres:
             found.append(
                 f"the walk comes within {self.nearest_gaussian_metres:.2f} m of a surface, nearer than half of the "
-                f"place's near depth of {self.near_metres:.2f} m: lower walk.reach"
+                f"place's near depth of {self.near_metres:.2f} m: --set walk.reach={less:g}"
             )
         if self.ground_slip_px > MAXIMUM_GROUND_SLIP:
             found.append(
                 f"the ground is not level: it slips {self.ground_slip_px:.1f} pixels along the walk (good: at most "
                 f"{MAXIMUM_GROUND_SLIP:g}); check the distances"
             )
-        if self.wide_share > MAXIMUM_WIDE_SHARE:
-            found.append(f"large Gaussians cover {self.wide_share:.0%} of a frame (good: at most 10 %)")
+        if self.wide_share > MAXIMUM_WIDE_SHARE and self.wide_sharpness_kept < MINIMUM_SHARPNESS_KEPT:
+            # Flat walls are large Gaussians too: only blur makes them a defect.
+            found.append(
+                f"large Gaussians blur {self.wide_share:.0%} of a frame, which keeps {self.wide_sharpness_kept:.0%} of "
+                f"its sharpness from the middle (good: at least 60 %): --set walk.reach={less:g}"
+            )
         if self.sharpness_kept < MINIMUM_SHARPNESS_KEPT:
             found.append(
                 f"frames of the walk keep {self.sharpness_kept:.0%} of the sharpness from the middle (good: at least "
-                "60 %): lower walk.reach, or raise scaffold.panoramaHeight"
+                f"60 %): --set walk.reach={less:g}, or raise scaffold.panoramaHeight"
             )
         if self.reach_metres < block.reach - 1e-6:
             found.append(f"the walk reaches {self.reach_metres:.2f} m only: surfaces are nearer than walk.reach")
@@ -105,7 +115,7 @@ class WalkQuality:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WalkQuality:
         """The inverse of :meth:`to_json`."""
-        values = {each.name: data[each.name] for each in fields(cls)}
+        values = {each.name: data.get(each.name, each.default) for each in fields(cls)}
         return cls(**{name: float("nan") if value is None else float(value) for name, value in values.items()})
 
 
@@ -128,7 +138,7 @@ def walk_quality(
     back = middle.world_from_camera
     placed = [points @ back[:3, :3].T + back[:3, 3] for points in (shown, rays * float(np.median(known)))]
     slips = [ground_slip(points, _level(points, middle), flight.cameras[::_SLIP_EVERY]) for points in placed]
-    outside = _not_sky(scene, local, distance)
+    masks = wide_masks(_not_sky(scene, local, distance), flight.cameras, renderer)
     return WalkQuality(
         reach_metres=reach,
         uncovered_mean=float(np.mean(flight.uncovered)),
@@ -137,8 +147,9 @@ def walk_quality(
         near_metres=float(np.percentile(known, 5)),
         ground_slip_px=slips[0],
         ball_slip_px=slips[1],
-        wide_share=wide_share(outside, flight.cameras[::_WIDE_EVERY], renderer),
+        wide_share=max((float(mask.mean()) for mask in masks.values()), default=0.0),
         sharpness_kept=sharpness_kept(scene, flight, middle, renderer),
+        wide_sharpness_kept=wide_sharpness_kept(scene, flight, middle, masks, renderer),
     )
 
 
@@ -177,34 +188,59 @@ def ground_slip(
     return float(np.percentile(found, percentile)) if len(found) else float("nan")
 
 
-def wide_share(scene: GaussianScene, cameras: list[Camera], renderer: Renderer) -> float:
-    """Largest share of a frame covered by Gaussians wider than 5 % of the scene's extent."""
+def wide_masks(scene: GaussianScene, cameras: list[Camera], renderer: Renderer) -> dict[int, Mask]:
+    """(H, W) bool by number of a camera: what Gaussians wider than 5 % of the scene's extent cover."""
     if not len(scene):
-        return 0.0
+        return {}
     extent = float(np.ptp(scene.means.detach().cpu().numpy(), axis=0).mean())
     wide = scene.log_scales.exp().max(dim=1).values > _WIDE * extent
     if not bool(wide.any()):
-        return 0.0
+        return {}
+    numbers = range(0, len(cameras), _WIDE_EVERY)
     with torch.no_grad():
-        alpha = renderer.render(scene.select(wide), cameras).alpha
-    return float((alpha > 0.5).float().mean(dim=(1, 2)).max())
+        alpha = renderer.render(scene.select(wide), [cameras[number] for number in numbers]).alpha
+    return dict(zip(numbers, (alpha > 0.5).cpu().numpy(), strict=True))
+
+
+def wide_sharpness_kept(
+    scene: GaussianScene, flight: Flight, middle: Camera, masks: Mapping[int, Mask], renderer: Renderer
+) -> float:
+    """Median over frames of the sharpness inside their masks, relative to the same view directions from the centre.
+
+    One grey level is added to both: a plain wall is as sharp as it was.
+    """
+    ratios = []
+    for number, mask in masks.items():
+        if mask.mean() > MAXIMUM_WIDE_SHARE / 2:
+            still = _from_the_middle(scene, flight.cameras[number], middle, renderer)
+            frame = flight.srgb[number] / np.float32(255)
+            ratios.append((sharpness(frame, mask) + _GREY_LEVEL) / (sharpness(still, mask) + _GREY_LEVEL))
+    return float(np.median(ratios)) if ratios else 1.0
 
 
 def sharpness_kept(scene: GaussianScene, flight: Flight, middle: Camera, renderer: Renderer) -> float:
     """Median ratio of the sharpness of frames to that of the same view directions from the centre."""
     ratios = []
     for number in range(_SHARP_EVERY // 2, len(flight.cameras), _SHARP_EVERY):
-        turned = flight.cameras[number].camera_from_world.copy()
-        turned[:3, 3] = -turned[:3, :3] @ middle.position
-        with torch.no_grad():
-            still = renderer.render(scene, [flight.cameras[number].with_pose(turned)]).rgb[0].clamp(0, 1).cpu().numpy()
+        still = _from_the_middle(scene, flight.cameras[number], middle, renderer)
         ratios.append(sharpness(flight.srgb[number] / np.float32(255)) / max(sharpness(still), 1e-6))
     return float(np.median(ratios)) if ratios else 1.0
 
 
-def sharpness(picture: Float32Array) -> float:
-    """Mean absolute difference between neighbouring pixels."""
-    return float(np.abs(np.diff(picture, axis=0)).mean() + np.abs(np.diff(picture, axis=1)).mean())
+def _from_the_middle(scene: GaussianScene, camera: Camera, middle: Camera, renderer: Renderer) -> Float32Array:
+    """(H, W, 3) float32: what a camera at the centre sees in the same direction."""
+    turned = camera.camera_from_world.copy()
+    turned[:3, 3] = -turned[:3, :3] @ middle.position
+    with torch.no_grad():
+        return np.asarray(renderer.render(scene, [camera.with_pose(turned)]).rgb[0].clamp(0, 1).cpu().numpy())
+
+
+def sharpness(picture: Float32Array, mask: Mask | None = None) -> float:
+    """Mean absolute difference between neighbours in (H, W, 3), of those in the (H, W) mask if there is one."""
+    down, right = np.abs(np.diff(picture, axis=0)), np.abs(np.diff(picture, axis=1))
+    if mask is not None:
+        down, right = down[mask[1:] & mask[:-1]], right[mask[:, 1:] & mask[:, :-1]]
+    return float(sum(each.mean() for each in (down, right) if each.size))
 
 
 def _ground(local: Float32Array) -> tuple[Float64Array, Float64Array]:

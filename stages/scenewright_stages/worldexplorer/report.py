@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from scenewright_stages.contract.stage import Reporter, SampleOutcome
-from scenewright_stages.report.data import Evidence, IndexEntry, Metric
-from scenewright_stages.report.pictures import Picture, Video, photograph, thumbnail
-from scenewright_stages.scenes.page import SceneData, index_entry, measured, render_scene, render_scenes, scene_facts
+from scenewright_stages.contract.stage import SampleOutcome
+from scenewright_stages.report.data import Metric, NextStep
+from scenewright_stages.scenes.page import (
+    SceneData,
+    measured,
+)
 from scenewright_stages.scenes.preparation import read_png
+from scenewright_stages.scenes.reporter import Files, ScenePages
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene
 from scenewright_stages.vision.gaussians.ply import read_ply
+from scenewright_stages.vision.types import Float32Array
 from scenewright_stages.worldexplorer.export import read_walk
 from scenewright_stages.worldexplorer.params import CANDIDATES, WorldExplorerParams
 from scenewright_stages.worldexplorer.quality import (
     MAXIMUM_FRAME_UNCOVERED,
     MAXIMUM_GROUND_SLIP,
     MAXIMUM_MEAN_UNCOVERED,
-    MAXIMUM_WIDE_SHARE,
     MINIMUM_CENTRE_PSNR,
     MINIMUM_CLEARANCE,
     MINIMUM_SHARPNESS_KEPT,
@@ -30,74 +32,58 @@ from scenewright_stages.worldexplorer.quality import (
 )
 
 LAST_STAGE = "export"
-_TITLE = "WorldExplorer"
-_THUMBNAIL_SIDE = 320
 _SPLATS = 500_000
-_LINKS = (
-    ("ply", "Gaussian splats (PLY, y down)"),
-    ("ply_rotated", "Gaussian splats (PLY, y up)"),
-    ("video", "Walk video"),
-    ("depth_video", "Depth video"),
-    ("path", "Cameras of the walk"),
-    ("metrics", "Metrics"),
-)
-_EVIDENCE: dict[str, Evidence] = {"classic": "model"}
-_Files = Mapping[tuple[str, str], Callable[[], Path]]
 
 
-class WorldReporter(Reporter):
+class WorldReporter(ScenePages[WorldExplorerParams]):
     """Makes ``report.html`` of worlds."""
 
-    def sample_page(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> str:
-        """The page of one world."""
-        return render_scene(world_report(outcome, job))
-
-    def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
-        """The overview of several worlds."""
-        return render_scenes(outcomes, job, _TITLE, map(_index_entry, outcomes))
-
-
-def world_report(outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
-    """Everything on the page of one world; for an unfinished world, what exists so far."""
-    params = WorldExplorerParams.model_validate(job.get("spec", {}).get("worldexplorer") or {})
-    files = outcome.files
-    return replace(
-        scene_facts(outcome, job, _TITLE, LAST_STAGE, params, _LINKS, _EVIDENCE),
-        splats=_splats(files, params),
-        video=_video(files, params),
-        images=tuple(_images(files)),
-        metrics=metric_rows(measured(outcome, LAST_STAGE), measured(outcome, "scaffold")),
+    title = "WorldExplorer"
+    block = "worldexplorer"
+    params = WorldExplorerParams
+    last_stage = LAST_STAGE
+    links = (
+        ("ply", "Gaussian splats (PLY, y down)"),
+        ("ply_rotated", "Gaussian splats (PLY, y up)"),
+        ("video", "Walk video"),
+        ("depth_video", "Depth video"),
+        ("path", "Cameras of the walk"),
+        ("metrics", "Metrics"),
     )
-
-
-def _splats(files: _Files, params: WorldExplorerParams) -> SplatScene | None:
-    if (LAST_STAGE, "ply") not in files:
-        return None
-    path = read_walk(files[LAST_STAGE, "path"]())
-    cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
-    return SplatScene(cloud, path[0], tuple(path), len(path) / params.walk.frames_per_second, _SPLATS)
-
-
-def _video(files: _Files, params: WorldExplorerParams) -> Video | None:
-    if (LAST_STAGE, "video") not in files:
-        return None
-    whole = ("scaffold", "panorama") if ("scaffold", "panorama") in files else (LAST_STAGE, "contact_sheet")
-    poster = photograph(read_png(files[whole]()), "The world")
-    data = files[LAST_STAGE, "video"]().read_bytes()
-    return Video(data, params.walk.width, params.walk.height, "A walk through the world", poster)
-
-
-def _images(files: _Files) -> Iterator[Picture]:
-    captions = {
+    captions: ClassVar[dict[tuple[str, str], str]] = {
         (LAST_STAGE, "contact_sheet"): "Twelve frames of the walk",
         (CANDIDATES, "sheet"): "Candidates of the views between others, by number",
         ("scaffold", "panorama"): "The panorama that the world grew from",
         ("scaffold", "origin"): "Where it comes from: white is photographed, grey is mirrored, black is invented",
         ("depth", "preview"): "Distances from the middle",
     }
-    for key, caption in captions.items():
-        if key in files:
-            yield photograph(read_png(files[key]()), caption, caption)
+    flight = "A walk through the world"
+    change = NextStep("Change the walk and run again; the world is kept:", "--set walk.reach=0.3")
+
+    def completed(self, data: SceneData, outcome: SampleOutcome, params: WorldExplorerParams) -> SceneData:
+        """Adds the splats, with the walk as their path."""
+        return replace(data, splats=_splats(outcome.files, params))
+
+    def metrics(self, outcome: SampleOutcome) -> Iterable[Metric]:
+        """Quality of the walk, and where the panorama comes from."""
+        return metric_rows(self.result(outcome), measured(outcome, "scaffold"))
+
+    def index_metrics(self, outcome: SampleOutcome) -> Iterable[Metric]:
+        """Quality of the walk."""
+        return _metrics(self.result(outcome))
+
+    def cover(self, outcome: SampleOutcome) -> tuple[Float32Array, str] | None:
+        """The panorama."""
+        key = ("scaffold", "panorama")
+        return (read_png(outcome.files[key]()), "Panorama of") if key in outcome.files else None
+
+
+def _splats(files: Files, params: WorldExplorerParams) -> SplatScene | None:
+    if (LAST_STAGE, "ply") not in files:
+        return None
+    path = read_walk(files[LAST_STAGE, "path"]())
+    cloud = SplatCloud.of(read_ply(files[LAST_STAGE, "ply"]()))
+    return SplatScene(cloud, path[0], tuple(path), len(path) / params.walk.frames_per_second, _SPLATS)
 
 
 def metric_rows(export: Mapping[str, Any], scaffold: Mapping[str, Any]) -> tuple[Metric, ...]:
@@ -127,8 +113,13 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Metric]:
         "Sharpness kept", walk.sharpness_kept, "", "higher", MINIMUM_SHARPNESS_KEPT, 2,
         "Frames of the walk against the same looks from the middle",
     )  # fmt: skip
-    yield Metric("Large Gaussians", 100 * walk.wide_share, "%", "lower", 100 * MAXIMUM_WIDE_SHARE, 1,
-        "Of the worst frame, covered by Gaussians wider than 5 % of the place",
+    yield Metric(
+        "Large Gaussians", 100 * walk.wide_share, "%", digits=1,
+        note="Of the worst frame, covered by Gaussians wider than 5 % of the place; plain walls are such",
+    )  # fmt: skip
+    yield Metric(
+        "Sharpness on large Gaussians", walk.wide_sharpness_kept, "", "higher", MINIMUM_SHARPNESS_KEPT, 2,
+        "Frames of the walk where those are seen, against the same looks from the middle",
     )  # fmt: skip
     yield Metric(
         "Clearance", walk.nearest_gaussian_metres / walk.near_metres, "", "higher", MINIMUM_CLEARANCE, 2,
@@ -146,11 +137,3 @@ def _origin(metrics: Mapping[str, Any]) -> Iterator[Metric]:
     for name in ("photographed", "mirrored"):
         if metrics.get(name):
             yield Metric(name.capitalize(), 100 * metrics[name], "%", digits=0, note="Share of the panorama's pixels")
-
-
-def _index_entry(outcome: SampleOutcome) -> IndexEntry:
-    picture = None
-    if ("scaffold", "panorama") in outcome.files:
-        srgb = read_png(outcome.files["scaffold", "panorama"]())
-        picture = thumbnail(srgb, _THUMBNAIL_SIDE, f"Panorama of {outcome.sample.id}")
-    return index_entry(outcome, LAST_STAGE, picture, _metrics(measured(outcome, LAST_STAGE)))

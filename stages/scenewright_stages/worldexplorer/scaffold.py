@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -21,6 +21,16 @@ from scenewright_stages.contract.stage import Pixels, Stage, StageContext, Stage
 from scenewright_stages.scenes.preparation import read_png
 from scenewright_stages.vision.imaging.colour import uint8_from_unit
 from scenewright_stages.vision.imaging.images.loading import load_sample
+from scenewright_stages.vision.imaging.images.opening import xmp_of
+from scenewright_stages.vision.places.worlds.levelling import (
+    BadPose,
+    Levelling,
+    levelling,
+    placed,
+    stated_pose,
+    turned_sphere,
+    unseen_filled,
+)
 from scenewright_stages.vision.places.worlds.motions import VIEWS, view_camera
 from scenewright_stages.vision.places.worlds.panorama import cut_view, stitch
 from scenewright_stages.vision.places.worlds.ring import mirrored_ring
@@ -28,7 +38,7 @@ from scenewright_stages.vision.types import Float32Array
 from scenewright_stages.worldexplorer.capture import transforms
 from scenewright_stages.worldexplorer.choosing import SCORES, chosen_candidates
 from scenewright_stages.worldexplorer.drawing import drawn_turn, load_generator
-from scenewright_stages.worldexplorer.listing import OPPOSITE, brings_views
+from scenewright_stages.worldexplorer.listing import DEPTH, OPPOSITE, brings_views
 from scenewright_stages.worldexplorer.params import CANDIDATES, ScaffoldParams, WorldExplorerParams
 from scenewright_stages.worldexplorer.photograph import (
     SHAPE_TOLERANCE,
@@ -82,7 +92,7 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
                 "cameras": path,
                 **({"scores": scores} if scores.is_file() else {}),
             },
-            metrics={"method": "provided" if brings_views(sample) else block.method, **shares},
+            metrics={"method": "provided" if brings_views(sample) else block.method, **shares, **made.metrics},
             warnings=made.warnings,
             backends=[each.record.use() for each in (self._generator, self._rater) if each is not None],
         )
@@ -113,19 +123,22 @@ class Scaffold:
         origin: (H, 2 H) uint8 levels: photographed, mirrored or generated.
         warnings: for the user.
         views: the eight views if given; otherwise they are cut out of the panorama.
+        metrics: what was found in the input.
     """
 
     panorama: Float32Array
     origin: NDArray[np.uint8]
     warnings: tuple[str, ...] = ()
     views: tuple[Float32Array, ...] = ()
+    metrics: Mapping[str, float | str] = field(default_factory=dict)
 
 
 def from_panorama(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
     """The scaffold of an equirectangular image."""
-    panorama = read_panorama(picture_path(inputs), inputs.params.scaffold.panorama_height)
-    origin = np.full(panorama.shape[:2], PHOTOGRAPHED, np.uint8)
-    return Scaffold(panorama, origin, tuple(seam_warnings(panorama)))
+    height, brings_depth = inputs.params.scaffold.panorama_height, inputs.find(INPUT, DEPTH) is not None
+    found = read_panorama(picture_path(inputs), height, as_it_is=brings_depth)
+    origin = np.where(found.shown, PHOTOGRAPHED, INVENTED).astype(np.uint8)
+    return Scaffold(found.srgb, origin, found.notes, metrics=found.metrics)
 
 
 def from_views(sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
@@ -204,23 +217,77 @@ MAKERS: dict[str, Callable[[Sample, StageInputs[WorldExplorerParams]], Scaffold]
 }
 
 
-def read_panorama(path: Path, height: int) -> Float32Array:
-    """(H, 2 H, 3) float32 sRGB of an equirectangular image, reduced to at most `height` rows.
+@dataclass(frozen=True, eq=False)
+class ReadPanorama:
+    """A level panorama.
+
+    Attributes:
+        srgb: (H, 2 H, 3) float32.
+        shown: (H, 2 H) bool, what the file shows; the rest continues its borders.
+        notes: for the user.
+        metrics: how it was levelled, and the compass direction of its middle.
+    """
+
+    srgb: Float32Array
+    shown: NDArray[np.bool_]
+    notes: tuple[str, ...]
+    metrics: Mapping[str, float | str]
+
+
+def read_panorama(path: Path, height: int, as_it_is: bool = False) -> ReadPanorama:
+    """An equirectangular image, reduced to at most `height` rows, levelled, and put onto its part of the sphere.
+
+    Args:
+        path: the file.
+        height: largest number of rows.
+        as_it_is: do not turn it, because distances in its frame come with it.
 
     Raises:
-        SampleError: the image cannot be read, or is not twice as wide as high.
+        SampleError: the image cannot be read, is not twice as wide as high, or its metadata contradict themselves.
     """
     picture = load_sample(path).srgb
+    try:
+        stated = stated_pose(xmp_of(path))
+    except BadPose as problem:
+        raise SampleError("BadPanorama", str(problem)) from problem
     rows, columns = picture.shape[:2]
-    if abs(columns / rows - 2) > 2 * SHAPE_TOLERANCE:
+    whole = (rows, columns) if stated.crop is None else (stated.crop[5], stated.crop[4])
+    if abs(whole[1] / whole[0] - 2) > 2 * SHAPE_TOLERANCE:
         raise SampleError(
             "NotAPanorama",
-            f"the picture has {columns}x{rows} pixels, an equirectangular panorama is twice as wide as high: for eight "
-            "pictures set scaffold.method to provided; one ordinary photograph suits the pipeline vistadream",
+            f"{path.name} has {whole[1]}x{whole[0]} pixels, an equirectangular panorama is twice as wide as high: for "
+            "eight pictures set scaffold.method to provided; one ordinary photograph suits the pipeline vistadream",
         )
-    rows = min(rows, height)
-    resized = cv2.resize(picture, (2 * rows, rows), interpolation=cv2.INTER_AREA)
-    return np.clip(resized, 0, 1).astype(np.float32)
+    rows = min(whole[0], height)
+    shown, notes = np.ones((rows, 2 * rows), np.bool_), []
+    if stated.crop is None:
+        resized = cv2.resize(picture, (2 * rows, rows), interpolation=cv2.INTER_AREA)
+        panorama = np.clip(resized, 0, 1).astype(np.float32)
+        notes += seam_warnings(panorama)
+    else:
+        panorama, shown = placed(picture, stated.crop, rows)
+        panorama = unseen_filled(panorama, shown)
+        notes.append(f"the picture shows {_share_of_sphere(shown):.0%} of the sphere: the rest continues its borders")
+    found = levelling(panorama, stated)
+    if found.turn is not None and as_it_is:
+        text = (
+            f"the panorama is tilted by {found.degrees:.0f} degrees, as the distances beside it are: it is not levelled"
+        )
+        found = Levelling(None, found.degrees, "unknown", text)
+    if found.turn is not None:
+        # The mask goes through the same turn as a fourth channel.
+        turned = turned_sphere(np.dstack([panorama, shown.astype(np.float32)]), found.turn)
+        panorama, shown = np.ascontiguousarray(turned[..., :3]), turned[..., 3] > 0.5
+    notes += [found.note] if found.note else []
+    metrics: dict[str, float | str] = {"levelled": found.source, "tilt_degrees": round(found.degrees, 2)}
+    if stated.heading is not None:
+        metrics["heading_degrees"] = stated.heading
+    return ReadPanorama(panorama, shown, tuple(notes), metrics)
+
+
+def _share_of_sphere(shown: NDArray[np.bool_]) -> float:
+    weights = np.cos((0.5 - (np.arange(len(shown)) + 0.5) / len(shown)) * np.pi)
+    return float(shown.mean(axis=1) @ weights / weights.sum())
 
 
 def seam_warnings(panorama: Float32Array) -> list[str]:

@@ -34,7 +34,7 @@ def context(device: str, **options: str) -> ModelContext:
     return ModelContext(Path(), device, options=options)
 
 
-def test_a_backend_compiles_on_a_gpu_unless_it_is_told_otherwise() -> None:
+def test_a_backend_compiles_on_a_gpu_unless_the_options_say_otherwise() -> None:
     assert compile_option(context("cuda"), BLOCKS) == BLOCKS
     assert compile_option(context("cuda:1"), NETWORK) == NETWORK
     assert compile_option(context("cpu"), BLOCKS) == NONE

@@ -64,7 +64,7 @@ class FakeChild:
     def failed(self) -> bool:
         return self.is_failed
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         return "OutOfMemoryError: 3 GiB"
 
     def end(self) -> None:
@@ -389,7 +389,7 @@ def child_of(beside: CompileBeside) -> subprocess.Popen[bytes]:
 def wait_for_child(beside: CompileBeside) -> None:
     assert beside._child is not None
     while not beside._child.finished():
-        assert not beside._child.failed(), beside._child.last_words()
+        assert not beside._child.failed(), beside._child.last_output()
         time.sleep(0.1)
 
 
@@ -417,7 +417,7 @@ def test_a_child_that_cannot_call_the_network_says_why(beside_process: CompileBe
     beside_process._child.request(wrong)
     child_of(beside_process).wait(timeout=120)
     assert beside_process._child.failed()
-    assert "expected input[2, 5, 8, 8] to have 3 channels" in beside_process._child.last_words()
+    assert "expected input[2, 5, 8, 8] to have 3 channels" in beside_process._child.last_output()
 
 
 @pytest.mark.slow

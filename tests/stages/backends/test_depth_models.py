@@ -183,7 +183,7 @@ def test_metric_weights_answer_metres_within_their_range(depth_anything_cache: P
     assert estimator.record.licence == "apache-2.0"
 
 
-def test_the_small_and_the_metric_weights_are_told_apart(depth_anything_cache: Path) -> None:
+def test_the_small_and_the_metric_weights_are_distinguished(depth_anything_cache: Path) -> None:
     small = _load(depth_anything_cache, "depth-anything")
     metric = _load(depth_anything_cache, "depth-anything", "metric-indoor-small")
     assert small.record.weights_id != metric.record.weights_id

@@ -23,6 +23,7 @@ from scenewright_stages.backends.depth.moge.geometry import (
 from scenewright_stages.backends.depth.moge.networks import MogeV1, MogeV2, build_network
 from scenewright_stages.backends.runtime.errors import BackendContractError, BrokenWeights
 from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
+from scenewright_stages.backends.runtime.registry import backend
 
 TINY = BackboneSize(width=16, depth=4, heads=2)
 WIDTHS = [32, 16, 16, 8, 8]
@@ -56,6 +57,12 @@ def _config_v2(encoder: str, layers: list[int], widths: list[int], scale: list[i
 
 
 CONFIG_V2 = _config_v2("tiny", [0, 1, 2, 3], WIDTHS, [16, 16, 1])
+
+
+def _scale(variant: str) -> str:
+    traits = backend("depth", "moge").depth_traits(variant)
+    assert traits is not None
+    return traits.scale
 
 
 @pytest.fixture(autouse=True)
@@ -290,6 +297,7 @@ def test_a_plane_under_a_known_field_of_view_is_estimated_as_such(tmp_path: Path
     np.testing.assert_allclose(estimate.depth, truth, rtol=5e-3)
     assert np.abs(estimate.depth[::-1] / truth - 1).max() > 0.1
     assert not estimate.is_metric
+    assert _scale("vitl") == "unknown"
     assert estimate.notes
     assert (estimate.confidence == 1).all()
 
@@ -324,6 +332,7 @@ def test_version_2_multiplies_by_its_metric_scale(tmp_path: Path) -> None:
         _save(_wired_v2(65.0, 0.4, scale), CONFIG_V2, cache, "moge-2-vitl")
         estimate = _load(cache, "2-vitl").estimate(IMAGE)
         assert estimate.is_metric
+        assert _scale("2-vitl") == "metric"
         assert estimate.intrinsics is not None
         assert np.degrees(2 * np.arctan(48 / estimate.intrinsics[0, 0])) == pytest.approx(65.0, abs=1.0)
         np.testing.assert_allclose(estimate.depth, scale * truth, rtol=2e-2)

@@ -16,6 +16,7 @@ from scenewright_stages.backends.novel_views.interface import (
     PosedPicture,
     ViewGenerator,
 )
+from scenewright_stages.backends.novel_views.seva import windows
 from scenewright_stages.backends.runtime.errors import LicenceNotAccepted, MissingWeights, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.vision.geometry.cameras import Camera
@@ -58,6 +59,21 @@ def test_every_target_gets_a_picture(seva: ViewGenerator) -> None:
     assert all(each.min() >= 0 and each.max() <= 1 and each.std() > 0 for each in drawn)
     # Two windows of anchors and two between them, of one step each.
     assert fractions == pytest.approx(np.arange(1, 5) / 4)
+
+
+def test_frames_are_grouped_by_the_exact_times_of_the_anchors(
+    seva: ViewGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[float], list[int]]] = []
+
+    def noted(anchors: list[float], targets: range) -> list[windows.Window]:
+        asked.append((list(anchors), list(targets)))
+        return second_pass(anchors, targets)
+
+    second_pass = windows.second_pass
+    monkeypatch.setattr(windows, "second_pass", noted)
+    seva.draw(task(15))
+    assert asked == [(np.linspace(0, 14, 13).tolist(), list(range(15)))]
 
 
 def test_the_same_seed_draws_the_same_bytes(seva: ViewGenerator) -> None:

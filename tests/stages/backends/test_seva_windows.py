@@ -14,6 +14,7 @@ from scenewright_stages.backends.novel_views.seva.windows import (
     WINDOW,
     Window,
     anchor_places,
+    between_anchors,
     first_pass,
     padded,
     second_pass,
@@ -52,8 +53,12 @@ def test_the_first_pass_sees_what_the_published_code_sees(targets: int) -> None:
 
 @pytest.mark.parametrize("targets", [45, 135])
 def test_the_second_pass_equals_the_published_one(targets: int) -> None:
-    times = np.linspace(0, targets - 1, 13)
-    assert as_numbers(second_pass(times, range(targets))) == GOLDEN[f"second_{targets}"]
+    assert as_numbers(between_anchors(targets, INPUTS)) == GOLDEN[f"second_{targets}"]
+
+
+def test_rounded_times_group_other_frames_than_the_published_code() -> None:
+    rounded = as_numbers(second_pass(anchor_places(135, INPUTS), range(135)))
+    assert rounded != GOLDEN["second_135"]
 
 
 def test_a_scene_takes_303_forwards() -> None:
@@ -64,9 +69,8 @@ def test_a_scene_takes_303_forwards() -> None:
         cameras, _ = golden_case(targets, 11 * min(path, 5))
         memory = len(cameras) - 13
         angles = rotation_angles(cameras, cameras[memory:])
-        places = anchor_places(targets, INPUTS)
         forwards += len(first_pass(INPUTS, angles, memory, [True] * memory))
-        forwards += len(second_pass(places, range(targets)))
+        forwards += len(between_anchors(targets, INPUTS))
     assert forwards == 303
 
 
@@ -75,9 +79,10 @@ def test_a_scene_takes_303_forwards() -> None:
 def test_every_target_is_drawn_once_between_two_anchors(targets: int, inputs: int) -> None:
     places = anchor_places(targets, inputs)
     assert len(places) == len(set(places)) <= targets and places[-1] == targets - 1
+    windows = between_anchors(targets, inputs)
     if len(places) == targets:
+        assert windows == []
         return
-    windows = second_pass(places, range(targets))
     drawn = [place.number for window in windows for place in window if not place.known]
     assert drawn == list(range(targets))
     for window in windows:

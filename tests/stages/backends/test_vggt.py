@@ -167,6 +167,17 @@ def test_the_backend_estimates_under_its_licence(tmp_path: Path) -> None:
     assert [(each.camera.height, each.camera.width) for each in views] == [(42, side), (42, side)]
     assert all(each.depth.shape == each.confidence.shape == (42, side) for each in views)
     assert all((each.depth > 0).all() and (each.confidence >= 1).all() for each in views)
+    fitting = tiny_pictures(2, 42, side)
+    with torch.inference_mode():
+        answer = tiny_network()(fitting)
+    for view, poses, depth in zip(
+        estimator.estimate([each.permute(1, 2, 0).numpy() for each in fitting]),
+        cameras_of(answer.poses.double().numpy(), side, 42),
+        answer.depth.numpy(),
+        strict=True,
+    ):
+        np.testing.assert_allclose(view.camera.camera_from_world, poses.camera_from_world, atol=1e-6)
+        np.testing.assert_allclose(view.depth, depth, atol=1e-6)
     with pytest.raises(ValueError, match="all of one size"):
         estimator.estimate([pictures[0], pictures[1][:20]])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 from diffusers import EulerAncestralDiscreteScheduler
 from tiny_zero123 import CLIP_SIDE, RAMPING, SIDE, save_tiny_zero123
+from transformers import CLIPImageProcessor
 
 from scenewright_stages.backends.object_views.interface import OBJECT_VIEWS, Camera, on_plain
 from scenewright_stages.backends.object_views.zero123 import (
     AZIMUTHS,
     ELEVATIONS,
     GREY,
+    Preprocessing,
     Zero123Settings,
     Zero123Views,
     load_parts,
@@ -82,6 +85,38 @@ def test_the_published_calls_give_the_same_picture(cache: Path, thing: tuple[Any
     with torch.no_grad():
         alone = _plainly(load_parts(cache / FOLDER, "cpu", torch.float32), grey, 5, with_reference=False)
     assert float((alone - made).abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize("size", [(40, 40), (40, 56), (70, 40), (18, 30)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"do_center_crop": False},
+        {"do_resize": False},
+        {"do_resize": False, "do_center_crop": False},
+        {"do_center_crop": False, "size": {"height": 24, "width": 36}},
+        {"size": {"shortest_edge": 36}, "crop_size": {"height": 30, "width": 26}},
+        {"size": 24, "crop_size": 20},
+    ],
+    ids=str,
+)
+def test_pictures_are_prepared_as_the_published_file_says(
+    tmp_path: Path, settings: dict[str, Any], size: tuple[int, int]
+) -> None:
+    """Against the library's own processor, which rounds to bytes after resizing."""
+    stated = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}, **settings}
+    stated |= {"image_mean": [0.5] * 3, "image_std": [0.8] * 3}
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(stated))
+    # Smooth, and nowhere black or white: the library also rounds and clips between rows and columns.
+    rows, columns, channels = np.meshgrid(*(np.arange(each) for each in (*size, 3)), indexing="ij")
+    picture = (128 + 90 * np.sin(0.5 * rows + 0.7 * columns + channels)).astype(np.uint8)
+    expected = CLIPImageProcessor(**stated)(images=picture, return_tensors="pt").pixel_values
+    given = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    found = Preprocessing.read(path)(given)
+    assert found.shape == expected.shape
+    assert float((found - expected).abs().max()) < 2 / 255 / 0.8
 
 
 class _PlainAttention:

@@ -399,7 +399,7 @@ def upstream_parameters(network: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 
 @pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
-def test_upstreams_optimiser_goes_on_from_the_pickle(base: Path, data: Path, tmp_path: Path) -> None:
+def test_upstreams_optimiser_continues_from_the_pickle(base: Path, data: Path, tmp_path: Path) -> None:
     kept = params(losses={"lpips": 0, "gram": 0}, keepOptimiser=True)
     learner = DifixLearner(base_network(base, 1), kept, 3, FACTS)
     learner.step(1, read_pairs(data, "train"))

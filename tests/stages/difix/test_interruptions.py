@@ -94,7 +94,7 @@ def contents(result: StageResult) -> dict[str, bytes]:
     return found
 
 
-def test_tuning_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
+def test_tuning_continues_where_it_was(data: Path, tmp_path: Path) -> None:
     params = FixerParams(steps=9, batch=2, crop=16, checkpoint_every=3, state_every=2)
     spec = fixer_stages(params)[0]
 
@@ -150,7 +150,7 @@ def test_a_tuning_that_is_killed_loses_an_interval_at_most(data: Path, tmp_path:
 
 
 @pytest.mark.parametrize(("strategy", "level"), [("cycle", 40), ("sparse", 2)])
-def test_a_spoilt_training_goes_on_where_it_was(photographs: Path, tmp_path: Path, strategy: str, level: int) -> None:
+def test_a_spoilt_training_continues_where_it_was(photographs: Path, tmp_path: Path, strategy: str, level: int) -> None:
     params = PairsParams.model_validate({"training": TRAINING})
     spec = next(stage for stage in pairs_stages(params) if stage.name == "spoil")
     sample = Sample("room", attributes={"strategy": strategy, "level": level})
@@ -169,7 +169,7 @@ def test_a_spoilt_training_goes_on_where_it_was(photographs: Path, tmp_path: Pat
     assert any("start points are random" in warning for warning in whole.warnings)
 
 
-def test_a_reconstruction_goes_on_where_it_was(photographs: Path, tmp_path: Path) -> None:
+def test_a_reconstruction_continues_where_it_was(photographs: Path, tmp_path: Path) -> None:
     params = ReconstructParams.model_validate({"training": TRAINING, "heldOutEvery": 4, "gateEvery": 3})
     spec = next(stage for stage in reconstruct_stages(params) if stage.name == "train")
 
@@ -192,7 +192,7 @@ class Darker:
         return view.srgb * np.float32(0.97)
 
 
-def test_rounds_go_on_after_the_last_one_that_was_finished(
+def test_rounds_continue_after_the_last_one_that_was_finished(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     block = {"rounds": 3, "roundSteps": 30, "views": 3, "checkpoint": "x.safetensors", "gain": 0.0}

@@ -292,7 +292,7 @@ def test_planted_faults_are_dropped_with_their_reason(reason: str, seed: int) ->
 
 
 @pytest.mark.parametrize("sigma", [2, 4])
-def test_a_blurred_photograph_of_a_smooth_room_is_told_from_a_sharp_one(sigma: int) -> None:
+def test_a_blurred_photograph_of_a_smooth_room_is_distinguished_from_a_sharp_one(sigma: int) -> None:
     sharp = [np.round(view.srgb * 255).astype(np.uint8) for view in room_views(cylinder_room(200), 9, (96, 72), 0)]
     usual = float(np.median([sharpness(each) for each in sharp]))
     assert min(sharpness(each) for each in sharp) / usual > 0.6

@@ -85,7 +85,7 @@ def test_every_photograph_has_one_role() -> None:
     assert roles_of(18, 6, 6).held_out == (3, 9, 15)
 
 
-def test_no_photograph_is_kept_from_training_to_decide_where_nothing_is_decided(photographs: PosedPhotographs) -> None:
+def test_all_photographs_train_where_no_decision_needs_held_out_ones(photographs: PosedPhotographs) -> None:
     plain, rounds, finer = with_rounds(0), with_rounds(1), with_rounds(1, gate_every=3)
     alone, deciding = capture_roles(photographs, plain), capture_roles(photographs, rounds)
     assert alone.gate == ()

@@ -172,7 +172,7 @@ def test_gaussians_grow_no_further_than_allowed() -> None:
     assert grown[1] > 1.1
 
 
-def test_colours_stay_as_near_their_first_value_as_they_are_told() -> None:
+def test_colours_stay_as_near_their_first_value_as_the_setting_demands() -> None:
     scene, views = random_scene(100), random_views()
     moved = []
     for limit in (0.02, math.inf):
@@ -184,7 +184,7 @@ def test_colours_stay_as_near_their_first_value_as_they_are_told() -> None:
     assert moved[1] > 0.022
 
 
-def test_the_loss_falls_and_progress_is_told() -> None:
+def test_the_loss_falls_and_progress_is_reported() -> None:
     told: list[tuple[int, int]] = []
     settings = OptimisationSettings(iterations=25)
     views = random_views()[:1]

@@ -11,10 +11,11 @@ import scene_similarity as transforms
 from gaussian_scenes import empty_scene, equal_scenes, random_scene, turned_camera
 from scene_similarity import transform_scene
 
-from scenewright_stages.vision.gaussians.ply import PlyError, property_names, read_ply, write_ply
+from scenewright_stages.vision.gaussians.ply import property_names, read_ply, write_ply
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import HARMONIC_COUNTS, GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera, rigid, rotation_from_quaternion
+from scenewright_stages.vision.geometry.point_files import PlyError
 from scenewright_stages.vision.imaging.metrics import psnr
 
 INRIA_DEGREE_3 = (

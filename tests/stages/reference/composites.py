@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 from teaching_world import photo as tin_photo
 
-from scenewright_stages.photographs.pictures import linear_from_bytes, unit_from_bytes
+from scenewright_stages.photographs.pictures import bytes_from_unit, unit_from_bytes
 from scenewright_stages.reference.companions import thing_at
 from scenewright_stages.reference.params import PLACES, SURFACES, ScenesParams
 from scenewright_stages.reference.perspectives import _framed
@@ -55,7 +55,7 @@ def thing(name: str) -> Thing:
     photo, mask = {"coffee": _coffee, "flower": _flower, "tin": tin_photo, "marble": _marble}[name]()
     srgb = unit_from_bytes(np.ascontiguousarray(photo))
     alpha = refine_matte(srgb, mask, max(2, round(0.006 * max(mask.shape))))
-    linear, cover = _framed(linear_from_bytes(np.ascontiguousarray(photo)), alpha)
+    linear, cover, _ = _framed(np.ascontiguousarray(photo), bytes_from_unit(alpha))
     pitch = base_of(cover >= 0.5).pitch
     views = []
     for number, yaw in enumerate(YAWS):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from label_masks import area_fill, parse_labels
 from numpy.typing import NDArray
 from pipeline_steps import Scene, Steps
 from pydantic import ValidationError
@@ -22,7 +23,6 @@ from scenewright_stages.reference.files import write_png
 from scenewright_stages.reference.locating import ObjectLocator
 from scenewright_stages.reference.params import AnnotateParams, ReferenceObjectParams
 from scenewright_stages.reference.pipeline import annotate_stage
-from scenewright_stages.reference.polygons import area_fill, parse_labels
 from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
 from scenewright_stages.vision.imaging.regions import overlap
 

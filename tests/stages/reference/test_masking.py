@@ -15,11 +15,12 @@ import pytest
 from numpy.typing import NDArray
 from test_white import ROOT, overlap, product_photo
 
+from scenewright_stages.photographs.masks import read_mask
 from scenewright_stages.photographs.pictures import read_photograph
 from scenewright_stages.reference.mask_page import MaskServer
 from scenewright_stages.reference.mask_tool import main
 from scenewright_stages.reference.masking import Hints, MaskMaker, UnclearError, numbers_of, target_of
-from scenewright_stages.reference.white import read_object_mask
+from scenewright_stages.vision.imaging.masks import MaskReading
 
 COFFEE = ROOT / "examples" / "inputs" / "coffee.png"
 SIZE = (300, 200)
@@ -47,7 +48,7 @@ def box_of_truth(room: int = 3) -> str:
 def test_a_box_becomes_the_mask_beside_the_photo(cup: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(cup), f"--box={box_of_truth()}"]) == 0
     assert str(target_of(cup)) in capsys.readouterr().out
-    mask = read_object_mask(target_of(cup), truth().shape) > 127
+    mask = read_mask(target_of(cup), read_photograph(cup), MaskReading()).cover > 127
     assert overlap(mask, truth()) >= 0.95
 
 

@@ -39,7 +39,7 @@ def view() -> Cutout:
 def test_every_iteration_is_another_picture_with_the_whole_object(place: OwnPlace, view: Cutout) -> None:
     covers = []
     for seed in SEEDS:
-        picture, cover, facts = own_scene(place, view, np.random.default_rng(seed))
+        picture, cover, _, facts = own_scene(place, view, np.random.default_rng(seed))
         again = own_scene(place, view, np.random.default_rng(seed))
         assert np.array_equal(picture, again[0])
         assert not cover[[0, -1]].any() and not cover[:, [0, -1]].any()
@@ -53,7 +53,7 @@ def test_every_iteration_is_another_picture_with_the_whole_object(place: OwnPlac
 
 def test_mask_object_and_shadow_move_together(place: OwnPlace, view: Cutout) -> None:
     for seed in SEEDS:
-        picture, cover, facts = own_scene(place, view, np.random.default_rng(seed))
+        picture, cover, _, facts = own_scene(place, view, np.random.default_rng(seed))
         red = (picture[..., 0] > 0.6) & (picture[..., 1] < 0.2)
         assert (red == (cover > 0.5)).mean() > 0.985
         ground = (picture[..., 1] > 0.2) & (cover == 0)
@@ -67,11 +67,11 @@ def test_mask_object_and_shadow_move_together(place: OwnPlace, view: Cutout) -> 
 
 
 def test_light_changes_in_strength_and_colour_but_a_scene_stays_what_it_is(place: OwnPlace) -> None:
-    gains = np.array([own_scene(place, None, np.random.default_rng(seed))[2]["light_gains"] for seed in SEEDS])
+    gains = np.array([own_scene(place, None, np.random.default_rng(seed))[3]["light_gains"] for seed in SEEDS])
     assert 0.75 < gains.min() < gains.max() < 1.3
     assert np.ptp(gains.mean(axis=1)) > 0.1
     assert np.ptp(gains[:, 0] / gains[:, 2]) > 0.05
-    picture, cover, _ = own_scene(place, None, np.random.default_rng(0))
+    picture, cover, _, _ = own_scene(place, None, np.random.default_rng(0))
     assert not cover.any()
     # Nothing casts a shadow where nothing stands.
     assert np.ptp(picture.reshape(-1, 3), axis=0).max() < 1e-5
@@ -83,5 +83,5 @@ def test_an_object_as_large_as_the_photo_is_not_cut_off(place: OwnPlace) -> None
     large = Cutout(np.ones((HEIGHT, WIDTH, 3), np.float32), alpha, np.zeros((HEIGHT, WIDTH, 3), np.float32),
                    Base(80.0, 100.0, 60.0, 20.0, 40.0))  # fmt: skip
     for seed in SEEDS:
-        _, cover, _ = own_scene(place, large, np.random.default_rng(seed))
+        _, cover, _, _ = own_scene(place, large, np.random.default_rng(seed))
         assert not cover[[0, -1]].any() and not cover[:, [0, -1]].any()

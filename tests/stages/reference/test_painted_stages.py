@@ -196,7 +196,7 @@ def test_an_empty_scene_of_flux_fill_has_the_object_painted_over(
     assert "vase" in first[2] and "vase" not in second[2]
 
 
-def test_qwen_edit_scenes_are_told_the_prompt_and_have_no_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_qwen_edit_scenes_get_the_prompt_and_have_no_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     painter = Painter()
     block = {
         "scenes": {"backend": "qwen-edit", "size": [192, 160]},

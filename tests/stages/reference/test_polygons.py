@@ -5,15 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from label_masks import area_fill, parse_labels, truncating_fill
 from numpy.typing import NDArray
 
 from scenewright_stages.reference.polygons import (
-    area_fill,
     label_line,
-    parse_labels,
     polygon_of,
     run_lengths,
-    truncating_fill,
 )
 
 Mask = NDArray[np.bool_]

@@ -155,7 +155,7 @@ def test_a_model_that_never_writes_enough_fails_with_its_answer(answers: Callabl
         ((307, ""), ConfigurationError),
     ],
 )
-def test_faults_of_an_endpoint_are_told_apart(answer: Answer, fault: type[Exception]) -> None:
+def test_faults_of_an_endpoint_are_distinguished(answer: Answer, fault: type[Exception]) -> None:
     model = Model(lambda number: answer)
     with pytest.raises(fault) as raised:
         ask(model, limit=0.3 if answer is None else 10.0)

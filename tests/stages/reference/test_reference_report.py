@@ -79,7 +79,7 @@ def page(folder: Path, params: ReferenceObjectParams, **judged: Any) -> str:
 def test_the_page_shows_views_labels_positions_counts_and_leaks(tmp_path: Path) -> None:
     params = ReferenceObjectParams.model_validate(BLOCK)
     text = page(tmp_path, params)
-    for part in ("cup, -20°", "cup, +30°", "Scenes with their labels", "Where the object is", "Positions in train",
+    for part in ("cup, -20°", "cup, +30°", "Where the object is", "Positions in train",
                  "Images by class and split", "without the object", "Do the splits leak?", "images: "):  # fmt: skip
         assert part in text, part
     assert "Predicted against exact" not in text

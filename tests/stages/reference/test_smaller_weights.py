@@ -18,7 +18,7 @@ from scenewright_stages.reference.annotate import AnnotateStage
 from scenewright_stages.reference.files import write_png
 from scenewright_stages.reference.params import ReferenceObjectParams
 from scenewright_stages.reference.pipeline import annotate_stage
-from scenewright_stages.worker.stage.sample_runner import Outcome, RunningSamples, SampleRunner
+from scenewright_stages.worker.stage.sample_runner import RunningSamples, SampleOutcome, SampleRunner
 from scenewright_stages.worker.worklists import WorkItem
 
 SIDE = 96
@@ -41,7 +41,7 @@ def no_room_for_the_large_ones(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def annotated(folder: Path, cached: tuple[str, ...], **block: Any) -> Outcome:
+def annotated(folder: Path, cached: tuple[str, ...], **block: Any) -> SampleOutcome:
     for number, name in enumerate(cached):
         save_tiny_sam(folder / "cache" / name, seed=number)
     block = {"backend": "persam", "scoreThreshold": 0.0, "minimumArea": 0.0, **block}

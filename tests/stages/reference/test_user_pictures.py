@@ -17,7 +17,7 @@ from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, StageContext, StageInputs
 from scenewright_stages.photographs.pictures import write_json
 from scenewright_stages.reference.backdrop import BackdropStage
-from scenewright_stages.reference.companions import read_things
+from scenewright_stages.reference.companions import read_companions
 from scenewright_stages.reference.family import photos_of_split, scene_children
 from scenewright_stages.reference.files import write_cutout, write_png
 from scenewright_stages.reference.params import PHOTOS, THINGS, ReferenceObjectParams
@@ -25,7 +25,7 @@ from scenewright_stages.reference.pipeline import backdrop_stage, named_inputs, 
 from scenewright_stages.reference.prompts import grammar
 from scenewright_stages.reference.scenes import ScenesStage
 from scenewright_stages.vision.subjects.scenery.panorama import illumination
-from scenewright_stages.vision.subjects.scenery.photo_ground import light_of_photo, undeveloped
+from scenewright_stages.vision.subjects.scenery.photo_ground import light_of_photo, without_tone_curve
 from scenewright_stages.vision.subjects.scenery.standing import Base
 from scenewright_stages.worker.stage.checks import check_result
 
@@ -130,7 +130,9 @@ def test_the_light_of_a_photo_has_its_colour_and_never_comes_from_below() -> Non
     assert (light.directions[:, 1] > 0).all()
     assert light_of_photo(red * 2)[1] > 1.5 * white
     ramp = np.linspace(0, 0.98, 50, dtype=np.float32)
-    developed = np.where(ramp > 0.75, 0.75 + 0.25 * (1 - np.exp(-(undeveloped(ramp) - 0.75) / 0.25)), undeveloped(ramp))
+    developed = np.where(
+        ramp > 0.75, 0.75 + 0.25 * (1 - np.exp(-(without_tone_curve(ramp) - 0.75) / 0.25)), without_tone_curve(ramp)
+    )
     assert np.abs(developed - ramp).max() < 1e-4
 
 
@@ -204,7 +206,7 @@ def test_things_have_to_be_cut_out(tmp_path: Path, shape: tuple[int, ...] | None
     if shape is not None:
         write_png(tmp_path / "thing.png", np.full(shape, alpha, np.uint8))
     with pytest.raises(ConfigurationError, match=remedy):
-        read_things(tmp_path, "things")
+        read_companions(tmp_path, "things")
 
 
 def test_the_own_photo_is_emptied_once_and_shows_the_object_again(tmp_path: Path, view: Path) -> None:

@@ -55,7 +55,7 @@ def cut(
     return stage.process(sample, StageInputs({(INPUT, SOURCE): source}, params, 0, folder))
 
 
-def test_sam2_is_told_box_and_points_and_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sam2_gets_box_and_points_and_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model()
     made = cut(tmp_path, monkeypatch, "sam2", model, box=[0.25, 0.25, 0.75, 0.75], points=[[0.5, 0.5], [0.1, 0.1, 0]])
     (subject,) = model.told
@@ -65,7 +65,7 @@ def test_sam2_is_told_box_and_points_and_is_recorded(tmp_path: Path, monkeypatch
     assert [(use.capability, use.backend) for use in made.backends] == [("cutout", "sam2")]
 
 
-def test_without_a_hint_sam2_is_told_what_stands_out_and_never_guesses(
+def test_without_a_hint_sam2_gets_what_stands_out_and_never_guesses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model()
@@ -77,7 +77,7 @@ def test_without_a_hint_sam2_is_told_what_stands_out_and_never_guesses(
     assert refused.value.reason == "no-clear-object" and len(model.told) == 1
 
 
-def test_sam3_is_told_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sam3_gets_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model()
     cut(tmp_path, monkeypatch, "sam3", model, plain=False)
     assert [subject.text for subject in model.told] == ["blue vase"]

@@ -153,7 +153,7 @@ def test_as_many_pairs_are_brighter_as_darker_so_that_brightness_tells_nothing()
     assert not 0.95 <= np.mean(as_lit) <= 1.05, "the light as it is must lose"
 
 
-def test_ratios_fill_their_range_and_are_told() -> None:
+def test_ratios_fill_their_range_and_are_reported() -> None:
     params = DegradationParams(luminance_ratio_range=[0.5, 0.8])
     wanted = [drawn(params, seed).luminance_ratio for seed in SEEDS[:200]]
     assert max(abs(one - other) for one, other in zip(_ratios(params), wanted, strict=True)) < 0.02

@@ -13,7 +13,6 @@ from PIL import Image
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.photographs.pictures import plain_png, read_photograph
-from scenewright_stages.relight.segment import read_mask, supplied_matte
 from scenewright_stages.vision.imaging.images import load_srgb
 
 RGB = np.random.default_rng(4).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -90,38 +89,3 @@ def test_a_damaged_png_never_passes_as_plain(tmp_path: Path, damage: str) -> Non
         with pytest.raises(SampleError) as failed:
             read_photograph(tmp_path / "a.png")
         assert failed.value.reason == "ImageTruncated"
-
-
-def mask_file(path: Path, pixels: np.ndarray) -> Path:
-    assert cv2.imwrite(str(path), pixels)
-    return path
-
-
-def test_masks_come_grey_coloured_transparent_or_deep(tmp_path: Path) -> None:
-    wanted = np.zeros((40, 60), np.uint8)
-    wanted[10:30, 20:50] = 255
-    deep = wanted.astype(np.uint16) * 257
-    transparent = np.dstack([np.zeros((40, 60, 3), np.uint8), wanted])
-    for name, pixels in {"grey": wanted, "colour": np.dstack([wanted] * 3), "deep": deep, "alpha": transparent}.items():
-        assert np.array_equal(read_mask(mask_file(tmp_path / f"{name}.png", pixels), (40, 60)), wanted), name
-
-
-def test_a_mask_of_another_size_is_refused_and_says_both(tmp_path: Path) -> None:
-    with pytest.raises(SampleError) as failed:
-        read_mask(mask_file(tmp_path / "m.png", np.zeros((4, 6), np.uint8)), (40, 60))
-    assert failed.value.reason == "MaskSizeDiffers"
-    assert "(6, 4)" in failed.value.message
-    assert "(60, 40)" in failed.value.message
-
-
-def test_a_binary_mask_gets_a_soft_edge_and_a_matte_is_kept() -> None:
-    srgb = RGB.astype(np.float32) / 255
-    binary = np.zeros((40, 60), np.uint8)
-    binary[10:30, 20:50] = 255
-    soft = supplied_matte(srgb, binary, 3)
-    assert ((soft > 0.05) & (soft < 0.95)).any()
-    assert np.array_equal(supplied_matte(srgb, binary, 0), binary / np.float32(255))
-    matte = cv2.GaussianBlur(binary, (0, 0), 2)
-    assert np.array_equal(supplied_matte(srgb, matte, 3), matte / np.float32(255))
-    classes = binary // 255
-    assert np.array_equal(supplied_matte(srgb, classes, 3), soft)

@@ -13,9 +13,10 @@ from scenewright_stages.backends.normals.interface import NORMALS
 from scenewright_stages.backends.runtime.loading import load
 from scenewright_stages.relight.shading import direction_of
 from scenewright_stages.vision.geometry.normals import inflated_normals
+from scenewright_stages.vision.subjects.people import face_heights
 from scenewright_stages.vision.subjects.people.face_heights import cast_shadows
 from scenewright_stages.vision.subjects.people.face_mesh import face_meshes
-from scenewright_stages.vision.subjects.people.face_normals import normals_with_faces
+from scenewright_stages.vision.subjects.people.face_normals import BODY, normals_with_faces
 from scenewright_stages.vision.subjects.people.learned import find_people
 
 Floats = NDArray[np.float32]
@@ -38,7 +39,7 @@ def alpha() -> Floats:
 def shapes(mesh: NDArray[np.float64], alpha: Floats) -> tuple[Floats, Floats]:
     """Normals with the face, and those of the silhouette alone."""
     luminance = np.ascontiguousarray(photograph()[..., 1])
-    return normals_with_faces(alpha, luminance, 0.0, [mesh]), inflated_normals(alpha, luminance, 0.0)
+    return normals_with_faces(alpha, luminance, 0.0, [mesh]), inflated_normals(alpha, luminance, 0.0, BODY)
 
 
 def test_the_mesh_lies_on_the_face(mesh: NDArray[np.float64]) -> None:
@@ -112,6 +113,49 @@ def test_the_chin_darkens_the_neck_below_and_hair_and_hands_far_away_stay_as_the
     assert _dark_around(light, mesh, CHIN, 0.0, 0.12) > 0.4
     assert _dark_around(light, mesh, NOSE, 0.0, -0.05) < 0.2
     assert (light[:40] == 1).all() and (light[300:] == 1).all()
+
+
+@pytest.mark.parametrize("elevation", [20, 35, 50])
+@pytest.mark.parametrize("azimuth", [60, 90, 120, 180, 270])
+def test_the_shadow_of_the_nose_is_no_moustache(
+    mesh: NDArray[np.float64], azimuth: float, elevation: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft = cast_shadows((512, 512), [mesh], direction_of(azimuth, elevation), 1.0)
+    for name, value in {"_DISC": (0.0, 0.0), "_DEEPEST": 1.0, "_PENUMBRA": (0.2, 0.6)}.items():
+        monkeypatch.setattr(face_heights, name, value)
+    hard = cast_shadows((512, 512), [mesh], direction_of(azimuth, elevation), 1.0)
+    assert soft is not None and hard is not None
+    size = float(np.ptp(mesh[:, 0]))
+    x, y = mesh[NOSE, :2].round().astype(int)
+    reach = round(0.4 * size)
+    window = np.s_[y - reach : y + reach, x - reach : x + reach]
+    steepness = [float(np.hypot(*np.gradient(light[window])).max() * size) for light in (soft, hard)]
+    print(f"change over the width of a face: {steepness[0]:.1f}, of a point's shadow {steepness[1]:.1f}")
+    assert steepness[0] < 10
+    assert steepness[1] < 1 or steepness[0] < 0.65 * steepness[1]
+    assert soft.min() > 0.3, "lit skin beside a shadow shines into it"
+
+
+def test_clothes_and_hair_take_the_light_as_the_face_does(mesh: NDArray[np.float64], alpha: Floats) -> None:
+    luminance = np.ascontiguousarray(photograph()[..., 1])
+    below, above = mesh[CHIN, 1] + 60, mesh[10, 1] - 12
+    rows = np.arange(512)[:, None]
+    clothes, hair = ((alpha > 0.95) & where for where in (rows > below, rows < above))
+    from_right = np.array(direction_of(0, 30), np.float32)
+    from_left = np.array(direction_of(180, 30), np.float32)
+
+    def change(normals: Floats, where: NDArray[np.bool_]) -> float:
+        """Mean factor, as a logarithm, between two lights with a fifth of ambient light."""
+        right, left = (0.2 + 0.8 * np.maximum(normals[where] @ light, 0) for light in (from_right, from_left))
+        return float(np.abs(np.log(right / left)).mean())
+
+    bodies = normals_with_faces(alpha, luminance, 0.0, [mesh])
+    boards = inflated_normals(alpha, luminance, 0.0)
+    places = {"clothes": clothes, "hair": hair}
+    found = {name: (change(bodies, where), change(boards, where)) for name, where in places.items()}
+    print(found)
+    assert found["clothes"][0] > 1 > 1.3 * found["clothes"][1]
+    assert found["hair"][0] > 0.8
 
 
 def test_a_high_light_casts_less_and_one_from_the_camera_nothing(mesh: NDArray[np.float64]) -> None:

@@ -90,7 +90,8 @@ def test_the_moments_are_contiguous_images_that_opencv_filters_without_copying_t
 @pytest.mark.parametrize("side", [240, 720])
 def test_outline_colours_are_freed_of_the_background(side: int) -> None:
     image, alpha, front, back = _scene(side)
-    foreground, background = separate(image, alpha)
+    sides = separate(image, alpha)
+    foreground, background = sides.front, sides.back
     soft = (alpha > 0.15) & (alpha < 0.85)
     assert np.abs(foreground - front)[soft].mean() < 0.02
     assert np.abs(background - back)[soft].mean() < 0.02
@@ -101,14 +102,16 @@ def test_outline_colours_are_freed_of_the_background(side: int) -> None:
 
 def test_certain_pixels_keep_their_bits() -> None:
     image, alpha, _, _ = _scene()
-    foreground, background = separate(image, alpha)
+    sides = separate(image, alpha)
+    foreground, background = sides.front, sides.back
     np.testing.assert_array_equal(foreground[alpha == 1], image[alpha == 1])
     np.testing.assert_array_equal(background[alpha == 0], image[alpha == 0])
 
 
 def test_a_new_foreground_leaves_no_halo_of_the_old_one() -> None:
     image, alpha, _, back = _scene()
-    foreground, background = separate(image, alpha)
+    sides = separate(image, alpha)
+    foreground, background = sides.front, sides.back
     dark = 0.2
     truth = alpha[..., None] * dark * foreground + (1 - alpha[..., None]) * back
     mine = alpha[..., None] * dark * foreground + (1 - alpha[..., None]) * background
@@ -121,6 +124,7 @@ def test_a_new_foreground_leaves_no_halo_of_the_old_one() -> None:
 def test_masks_without_any_soft_pixel_change_nothing() -> None:
     image, alpha, _, _ = _scene()
     for hard in (np.zeros_like(alpha), np.ones_like(alpha), (alpha > 0.5).astype(np.float32)):
-        foreground, background = separate(image, hard)
+        sides = separate(image, hard)
+        foreground, background = sides.front, sides.back
         np.testing.assert_array_equal(foreground, image)
         np.testing.assert_array_equal(background, image)

@@ -189,7 +189,7 @@ def test_sam2_answers_as_the_published_steps_do(cache: Path, load: Callable[...,
 
 
 @pytest.mark.parametrize("damage", ["truncated", "another network", "no size"])
-def test_a_checkpoint_of_something_else_is_told(tmp_path: Path, damage: str) -> None:
+def test_a_checkpoint_of_another_network_is_reported(tmp_path: Path, damage: str) -> None:
     folder = save_tiny_sam2(tmp_path / "model")
     if damage == "truncated":
         path = folder / "sam2.1_hiera_large.pt"

@@ -19,6 +19,8 @@ from scenewright_stages.relight.shading import (
     colour_of_kelvin,
     direction_of,
     estimate_light,
+    gain_for,
+    mean_luminance,
     sample_light,
     shade,
     shadow_pattern,
@@ -26,7 +28,7 @@ from scenewright_stages.relight.shading import (
 )
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.geometry.normals import inflated_normals
-from scenewright_stages.vision.imaging.albedo import estimate_albedo
+from scenewright_stages.vision.imaging.albedo import estimate_albedo, kernels
 from scenewright_stages.vision.imaging.colour import (
     linear_from_srgb,
     srgb_from_linear,
@@ -139,6 +141,56 @@ def test_soft_light_wraps_around_and_hard_light_does_not() -> None:
     assert soft.max() <= 1.0
 
 
+def _hue_degrees(linear: NDArray[np.float32]) -> NDArray[np.float32]:
+    return cv2.cvtColor(srgb_from_linear(linear), cv2.COLOR_RGB2HSV)[..., 0]
+
+
+SKINS = [(0.75, 0.5, 0.38), (0.9, 0.72, 0.62), (0.45, 0.24, 0.15), (0.2, 0.1, 0.06)]
+
+
+@pytest.mark.parametrize("gain", [1.2, 2.5, 8.0])
+@pytest.mark.parametrize("skin", SKINS)
+def test_skin_that_is_lit_above_white_keeps_its_hue(skin: tuple[float, float, float], gain: float) -> None:
+    person = figure(0)
+    albedo = np.broadcast_to(np.array(skin, np.float32), person.normals.shape).copy()
+    light = Light(direction_of(0, 40), 0.2, gain=gain)
+    lit, unclipped = (shade(albedo, person.normals, light, white=white) for white in (1.0, 1e9))
+    assert lit.max() <= 1.0
+    fits = unclipped.max(axis=-1) <= 1
+    np.testing.assert_array_equal(lit[fits], unclipped[fits])
+    shown = person.mask & (lit.min(axis=-1) < 0.97)
+    own = _hue_degrees(albedo)
+    turned, clipped = (np.abs(_hue_degrees(each) - own)[shown].max() for each in (lit, np.minimum(unclipped, 1)))
+    print(f"hue off by {turned:.1f} degrees, by {clipped:.1f} if each channel is clipped")
+    assert turned < 3
+    if gain * max(skin) > 1.5:
+        assert clipped > 5
+
+
+@pytest.mark.parametrize("level", [0.3, 0.6])
+def test_the_gain_gives_the_luminance_that_was_asked_although_skin_reaches_white(level: float) -> None:
+    person = figure(1)
+    light = Light(direction_of(120, 35), 0.3)
+    gain = gain_for(level, person.albedo_linear, person.normals, person.mask, light)
+    lit = shade(person.albedo_linear, person.normals, replace(light, gain=gain))
+    assert mean_luminance(lit, person.mask) == pytest.approx(level, abs=0.005)
+    assert level < 0.5 or lit.max() == 1.0
+
+
+def test_a_bright_skin_keeps_its_hue_in_the_albedo() -> None:
+    light = np.linspace(0.12, 1.0, 160, dtype=np.float32)[None, :, None]
+    photograph = srgb_from_linear(np.repeat(light, 160, axis=0) * np.array((0.9, 0.72, 0.6), np.float32))
+    tables = (kernels.LINEAR_TABLE, kernels.SRGB_TABLE)
+    albedo, shading = kernels.divided(photograph, np.full((4, 4), 0.4, np.float32), np.float32(0), *tables)
+    clipped = srgb_from_linear(np.minimum(linear_from_srgb(photograph) / shading[..., None], 1))
+    seen = clipped.min(axis=-1) < 0.97
+    own = cv2.cvtColor(photograph, cv2.COLOR_RGB2HSV)[..., 0]
+    hues = (cv2.cvtColor(each, cv2.COLOR_RGB2HSV)[..., 0] for each in (albedo, clipped))
+    mine, naive = (np.abs(hue - own)[seen].max() for hue in hues)
+    print(f"hue off by {mine:.2f} degrees, by {naive:.2f} if each channel is clipped")
+    assert mine < 1.5 < naive
+
+
 def test_the_highlight_lies_where_the_mirror_points_and_falls_off_as_its_exponent_says() -> None:
     rows, columns = np.mgrid[:201, :201].astype(np.float32)
     across, down = (columns - 100) / 90, (rows - 100) / 90
@@ -178,7 +230,7 @@ def test_the_light_in_the_record_is_the_light_in_the_pixels(seed: int) -> None:
     assert angle_degrees((0.0, 0.0, -1.0), light.direction) > 5, "light from the camera must lose"
 
 
-def test_light_cannot_be_told_from_a_plane() -> None:
+def test_light_cannot_be_inferred_from_a_plane() -> None:
     flat = np.zeros((16, 16, 3), np.float32)
     flat[..., 2] = -1
     with pytest.raises(ValueError, match="plane"):
@@ -287,7 +339,7 @@ def test_a_disc_is_blown_up_to_a_ball_and_faces_outward() -> None:
     np.testing.assert_array_equal(mine[alpha == 0], np.broadcast_to([0, 0, -1], mine[alpha == 0].shape))
 
 
-def test_a_body_goes_on_where_the_picture_ends() -> None:
+def test_a_body_continues_where_the_picture_ends() -> None:
     alpha = np.zeros((200, 160), np.float32)
     alpha[60:, 40:120] = 1
     normals = inflated_normals(alpha, alpha, 0.0)

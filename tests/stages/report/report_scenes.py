@@ -46,7 +46,7 @@ def three_clusters() -> SplatCloud:
     return joined(*(blob(position, colour) for colour, position in CLUSTERS.items()))
 
 
-def no_splats() -> SplatCloud:
+def empty_splats() -> SplatCloud:
     """A cloud without Gaussians."""
     return three_clusters().select(np.zeros(0, np.intp))
 

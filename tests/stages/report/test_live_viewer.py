@@ -172,7 +172,7 @@ def test_what_is_no_viewers_address_is_refused(address: str) -> None:
         VistaDreamParams.model_validate({"liveViewer": address})
 
 
-def test_without_a_viewer_a_stage_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_viewer_a_stage_continues(caplog: pytest.LogCaptureFixture) -> None:
     viewer = LiveViewer("rerun+http://127.0.0.1:9/proxy")
     viewer.show(scene())
     assert not viewer.watches and "127.0.0.1:9" in caplog.text

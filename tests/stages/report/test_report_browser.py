@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 from playwright.sync_api import Browser, Page
-from report_scenes import CAMERA, CLUSTERS, blob, full_report, no_splats, projected, three_clusters
+from report_scenes import CAMERA, CLUSTERS, blob, empty_splats, full_report, projected, three_clusters
 
 from scenewright_stages.report.data import IndexData, IndexEntry
 from scenewright_stages.report.page import render_index
@@ -119,7 +119,7 @@ def test_clusters_appear_where_the_camera_sees_them_and_not_mirrored(browser: Br
 
 
 def test_an_empty_scene_shows_none_of_the_clusters(browser: Browser, tmp_path: Path) -> None:
-    with visit(browser, page_with(no_splats()), tmp_path) as seen:
+    with visit(browser, page_with(empty_splats()), tmp_path) as seen:
         assert seen.state == "ready"
         pixels = seen.stage()
     assert all(colour_at(pixels, position).max() < 0.1 for position in CLUSTERS.values())
@@ -214,7 +214,7 @@ def test_the_page_asks_for_nothing_and_complains_about_nothing(browser: Browser,
 @pytest.mark.slow
 def test_the_policy_blocks_requests_that_a_page_without_it_would_make(browser: Browser, tmp_path: Path) -> None:
     attempt = "fetch('http://127.0.0.1:9/').then(() => 'sent', (error) => error.message)"
-    with visit(browser, page_with(no_splats()), tmp_path) as seen:
+    with visit(browser, page_with(empty_splats()), tmp_path) as seen:
         seen.page.evaluate(attempt)
         assert any("Content Security Policy" in complaint for complaint in seen.complaints)
 

@@ -51,7 +51,7 @@ def page_data(name: str = "portraits") -> DatasetData:
     )
 
 
-def test_counts_reasons_throughput_and_licences_are_told() -> None:
+def test_counts_reasons_throughput_and_licences_are_reported() -> None:
     page = render_dataset(page_data())
     for text in (
         "12,000 done",

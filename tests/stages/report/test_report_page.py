@@ -101,7 +101,8 @@ def test_configuration_survives_embedding(with_splats: SceneData) -> None:
     configuration = json.loads(text[1])
     assert configuration["count"] == len(three_clusters())
     assert configuration["camera"]["worldFromCamera"][:4] == [1, 0, 0, 0]
-    assert configuration["camera"]["verticalDegrees"] == pytest.approx(CAMERA.field_of_view[1], abs=1e-5)
+    assert configuration["camera"]["focal"] == pytest.approx(CAMERA.focal, rel=1e-6)
+    assert configuration["camera"]["principalPoint"] == [150, 100]
 
 
 def test_warnings_and_failures_stand_before_the_result(with_splats: SceneData) -> None:

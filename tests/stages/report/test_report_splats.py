@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from report_scenes import CAMERA, blob, joined, no_splats, three_clusters
+from report_scenes import CAMERA, blob, empty_splats, joined, three_clusters
 
 from scenewright_stages.scenes.splats import SplatCloud, drawable, most_important, pivot_distance, spz_bytes
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -91,7 +91,7 @@ def test_splats_cost_at_most_twenty_bytes() -> None:
 
 
 def test_an_empty_cloud_is_a_valid_file() -> None:
-    assert len(read_spz(spz_bytes(no_splats()))) == 0
+    assert len(read_spz(spz_bytes(empty_splats()))) == 0
 
 
 @pytest.mark.parametrize(

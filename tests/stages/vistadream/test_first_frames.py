@@ -81,7 +81,7 @@ def test_all_of_the_photograph_and_only_the_ring_of_the_border_are_supervised() 
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
-def test_a_depth_that_is_none_becomes_zero_and_no_gaussian(bad: float) -> None:
+def test_an_invalid_depth_becomes_zero_and_no_gaussian(bad: float) -> None:
     canvas = outpaint_canvas(WIDTH, HEIGHT, 0.5)
     depth = np.full((canvas.height, canvas.width), 4, np.float32)
     row, column = canvas.inner[0].start + 20, canvas.inner[1].start + 30

@@ -42,6 +42,7 @@ def positions(path: Any) -> NDArray[np.float64]:
         (params(), 10, Motion("small", 0.18, 0.25)),
         (params("depth-anything"), 10, Motion("small", 0.18, 0.25)),
         (params("depth-anything", "metric-outdoor-small"), 10, Motion("outdoor", 0.3, 0.7)),
+        (params("depth-anything", "metric-indoor-small"), 10, Motion("indoor", 0.24, 0.45)),
         (params("provided"), 0, Motion("indoor", 0.24, 0.45)),
         (params("moge"), 10, Motion("outdoor", 0.3, 0.7)),
         (params("moge", motionPreset="small"), 10, Motion("small", 0.18, 0.25)),

@@ -11,7 +11,7 @@ from synthetic import box_room, render
 
 from scenewright_stages.scenes.frames import Frame, gaussians_of
 from scenewright_stages.scenes.quality import MAXIMUM_STRAY
-from scenewright_stages.scenes.stray_colours import stray_pixels, stray_share
+from scenewright_stages.scenes.stray_colours import Palette, stray_pixels, stray_share
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera
@@ -67,5 +67,7 @@ def test_the_rest_of_a_filled_view_excuses_nothing(frame: Frame) -> None:
     hole = nothing.copy()
     hole[40:46, 60:66] = True
     rendered, filled = (replace(frame, kind="coarse", srgb=spoilt, inpaint=mask) for mask in (nothing, hole))
-    assert stray_pixels(frame.camera, spoilt, frame.depth, [frame, rendered])[41:45, 61:65].all()
-    assert not stray_pixels(frame.camera, spoilt, frame.depth, [frame, filled]).any()
+    assert stray_pixels(frame.camera, spoilt, frame.depth, [Palette.of(each) for each in (frame, rendered)])[
+        41:45, 61:65
+    ].all()
+    assert not stray_pixels(frame.camera, spoilt, frame.depth, [Palette.of(each) for each in (frame, filled)]).any()

@@ -90,7 +90,7 @@ def test_a_task_that_makes_no_sense_is_refused(toy: Toy, changes: dict[str, Any]
 
 
 @pytest.mark.parametrize("text", [None, "{", '{"step": "index"}', "x" * 40_000])
-def test_a_task_that_is_none_is_refused(toy: Toy, text: str | None) -> None:
+def test_an_invalid_task_is_refused(toy: Toy, text: str | None) -> None:
     environment = toy.variables("index")
     if text is None:
         del environment["SCENEWRIGHT_TASK"]
@@ -125,11 +125,11 @@ def test_odd_names_become_safe_and_unique_ids(toy: Toy) -> None:
     assert not (toy.folder / "dots").exists()
 
 
-def test_files_that_are_no_samples_are_counted(toy: Toy) -> None:
+def test_files_that_are_no_samples_are_named(toy: Toy) -> None:
     (toy.input / "notes.md").write_text("text")
     (toy.input / ".hidden.txt").write_text("1 2")
     toy.step("index")
-    assert toy.report("index").warnings == ["1 files of the input are neither sample nor sidecar: notes.md"]
+    assert toy.report("index").warnings == ["found and not used: notes.md (text for people)"]
     assert toy.report("index").samples == 3
 
 

@@ -48,7 +48,7 @@ def test_an_unchanged_run_has_nothing_to_do_and_a_lost_result_is_made_again(fami
     assert ids(family) == CHILDREN
 
 
-def test_children_of_a_failed_sample_are_skipped_and_both_told(family: Toy) -> None:
+def test_children_of_a_failed_sample_are_skipped_and_both_are_reported(family: Toy) -> None:
     family.faults(sampleError="s0003")
     assert family.folded() == [0, 0]
     assert ids(family) == [child for child in CHILDREN if not child.startswith("s0003")]

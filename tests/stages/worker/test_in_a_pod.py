@@ -228,9 +228,7 @@ def test_a_pod_that_starts_while_storage_is_away_waits_for_it(
 
 
 @pytest.mark.slow
-def test_a_pod_that_waits_for_storage_ends_when_it_is_told_to(
-    tmp_path: Path, s3_bucket: str, s3_server: StorageServer
-) -> None:
+def test_a_pod_that_waits_for_storage_ends_on_sigterm(tmp_path: Path, s3_bucket: str, s3_server: StorageServer) -> None:
     assert s3_server.component is not None
     toy = Toy(tmp_path / "job", output_uri=f"s3://{s3_bucket}/never")
     toy.environment = {"SCENEWRIGHT_STORAGE_PATIENCE": "300", "SCENEWRIGHT_POD": "early"}

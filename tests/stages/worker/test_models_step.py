@@ -95,7 +95,7 @@ def present(repository: str, cache: Path) -> bool:
     return weights_status(weights, cache).state == "present"
 
 
-def test_the_chains_weights_are_fetched_and_told(step: Step) -> None:
+def test_the_chains_weights_are_fetched_and_reported(step: Step) -> None:
     step.copy_of(SMALL)
     code, report = step.run({"mode": "coarse", "depth": {"backend": "depth-anything"}})
     assert code == 0 and report.step == "models" and report.samples == 1

@@ -124,7 +124,9 @@ def test_a_death_after_an_advanced_state_counts_alone(training: Callable[..., Tr
     assert job.died() == 1, "at step 4"
 
 
-def test_sigterm_saves_what_is_done_and_the_next_process_goes_on_from_there(training: Callable[..., Training]) -> None:
+def test_sigterm_saves_what_is_done_and_the_next_process_continues_from_there(
+    training: Callable[..., Training],
+) -> None:
     job = training(steps=40, seconds=0.1, interval=0)
     process = job.start()
     deadline = time.monotonic() + 30.0

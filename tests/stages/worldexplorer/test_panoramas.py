@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from synthetic import render
+from view_depth import cut_depth
 from world_panoramas import room, room_panorama
 
 from scenewright_stages.vision.geometry.cameras import Camera, rigid
@@ -14,7 +15,7 @@ from scenewright_stages.vision.imaging.metrics import psnr
 from scenewright_stages.vision.places.worlds.layout import distances, find_walls, looks_like_sky
 from scenewright_stages.vision.places.worlds.mesh import Surface, look
 from scenewright_stages.vision.places.worlds.motions import turned, view_camera
-from scenewright_stages.vision.places.worlds.panorama import cut_depth, cut_view, directions, rays_of, sample, stitch
+from scenewright_stages.vision.places.worlds.panorama import cut_view, directions, rays_of, sample, stitch
 
 HEIGHT = 256
 
@@ -136,7 +137,7 @@ def test_the_layout_turns_with_the_panorama() -> None:
     assert np.percentile(error, 95) < 0.02
 
 
-def test_sky_is_told_from_a_ceiling() -> None:
+def test_sky_is_distinguished_from_a_ceiling() -> None:
     assert not looks_like_sky(room_panorama("box", 0).srgb)
     blue = np.full((64, 128, 3), (0.4, 0.6, 0.9), np.float32)
     assert looks_like_sky(blue)

@@ -25,6 +25,7 @@ from scenewright_stages.worldexplorer.quality import (
     MINIMUM_SHARPNESS_KEPT,
     WalkQuality,
     walk_quality,
+    wide_sharpness_kept,
 )
 
 Floats = NDArray[np.float32]
@@ -71,16 +72,30 @@ def test_frames_that_smear_what_the_middle_shows_sharply_are_found() -> None:
     assert any("sharpness" in each for each in found.failures(BLOCK))
 
 
-def test_blobs_that_fill_a_frame_are_counted_but_the_sky_is_not() -> None:
+def test_large_gaussians_are_counted_but_the_sky_is_not() -> None:
     plain = scene_of(distance())
     blobs = torch.arange(len(plain)) % 40 == 0
     large = torch.where(blobs[:, None], torch.full_like(plain.log_scales, np.log(0.6)), plain.log_scales)
-    found = judged(replace(plain, log_scales=large))
-    assert found.wide_share > MAXIMUM_WIDE_SHARE
-    assert any("large Gaussians" in each for each in found.failures(BLOCK))
+    assert judged(replace(plain, log_scales=large)).wide_share > MAXIMUM_WIDE_SHARE
     sky = distance().copy()
     sky[: HEIGHT // 3] = 30.0
     assert judged(scene_of(sky), sky).wide_share == 0.0
+
+
+def test_large_gaussians_are_a_defect_only_where_they_blur() -> None:
+    scene, renderer = scene_of(distance()), renderer_for("cpu")
+    _, cameras = free_walk(BLOCK, FreeSpace(distance()), 0.25)
+    flight = fly(scene, cameras[:2], renderer, lambda share, text: None)
+    smeared = replace(flight, srgb=np.stack([cv2.GaussianBlur(each, (0, 0), 3.0) for each in flight.srgb]))
+    masks = {0: np.tile(np.arange(BLOCK.width) < BLOCK.width // 2, (BLOCK.height, 1))}
+    middle = Camera.from_field_of_view(64, 64, 60.0)
+    kept = [wide_sharpness_kept(scene, seen, middle, masks, renderer) for seen in (flight, smeared)]
+    assert kept[0] == pytest.approx(1, abs=0.2)
+    assert kept[1] < MINIMUM_SHARPNESS_KEPT
+    good = WalkQuality(0.5, 0.0, 0.0, 1.0, 1.0, 0.0, 9.0, 0.0, 1.0)
+    for share, expected in zip(kept, (False, True), strict=True):
+        walk = replace(good, wide_share=0.3, wide_sharpness_kept=share)
+        assert any("large Gaussians" in each for each in walk.failures(BLOCK)) is expected
 
 
 def test_numbers_survive_the_file() -> None:

@@ -19,8 +19,9 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.inputs import Listed
 from scenewright_stages.contract.samples import SourceFile
 from scenewright_stages.scenes.preparation import write_png
-from scenewright_stages.vision.gaussians.ply import read_ply, read_points
+from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.geometry.point_files import read_points
 from scenewright_stages.worldexplorer.capture import held_out_paths, read_world_capture
 from scenewright_stages.worldexplorer.listing import list_work_folders, read_entry
 from scenewright_stages.worldexplorer.params import WorldTrainingParams

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from tiny_vggt import LICENCES, save_tiny_vggt
+from view_depth import cut_depth
 from world_chain import TINY, Chain
 from world_panoramas import room_panorama
 
@@ -28,9 +29,9 @@ from scenewright_stages.contract.stage import (
     StageResult,
 )
 from scenewright_stages.vision.gaussians.ply import read_ply
-from scenewright_stages.vision.places.captures.camera_files import read_transforms
+from scenewright_stages.vision.places.captures.transforms import read_transforms
 from scenewright_stages.vision.places.worlds.motions import view_camera
-from scenewright_stages.vision.places.worlds.panorama import cut_depth, cut_view
+from scenewright_stages.vision.places.worlds.panorama import cut_view
 from scenewright_stages.vision.places.worlds.ring import folded, mirrored_ring, mirrored_slope
 from scenewright_stages.worldexplorer.catalogue import batch_files
 from scenewright_stages.worldexplorer.listing import list_views, missing_views
@@ -238,7 +239,7 @@ def test_above_a_photograph_lie_the_colours_of_its_sky_alone() -> None:
     assert (streaks[..., 0] > streaks[..., 2] + 0.3).any()
 
 
-def test_ground_goes_on_below_a_photograph() -> None:
+def test_ground_continues_below_a_photograph() -> None:
     slopes = np.linspace(0.4, 40.0, 1000)
     inside, times = mirrored_slope(slopes, np.full_like(slopes, 0.4))
     assert inside[0] == pytest.approx(0.4) and inside.max() <= 0.4 + 1e-9 and inside.min() >= 0.3 - 1e-9

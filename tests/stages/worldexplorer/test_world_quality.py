@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from synthetic import render
+from view_depth import cut_depth
 from world_chain import Chain
 from world_panoramas import room, room_panorama
 
@@ -25,7 +26,7 @@ from scenewright_stages.vision.places.worlds import memory
 from scenewright_stages.vision.places.worlds.memory import WorldFrame
 from scenewright_stages.vision.places.worlds.mesh import Surface, look
 from scenewright_stages.vision.places.worlds.motions import target_cameras, targets_of, view_camera
-from scenewright_stages.vision.places.worlds.panorama import cut_depth, cut_view, pixels_of
+from scenewright_stages.vision.places.worlds.panorama import cut_view, pixels_of
 from scenewright_stages.vision.places.worlds.surfels import panorama_surfels
 from scenewright_stages.worldexplorer import expansion
 from scenewright_stages.worldexplorer.export import read_walk
@@ -54,7 +55,7 @@ def floor_slip(scene: GaussianScene, cameras: list[Camera], height: float, box: 
 
 
 @pytest.mark.proof
-def test_the_example_is_a_room_and_a_ball_is_none(tmp_path: Path) -> None:
+def test_the_example_is_a_room_and_a_ball_is_not(tmp_path: Path) -> None:
     """Prints what the README and the benchmarks state."""
     spec: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())["spec"]
     source = EXAMPLE.parent / spec["input"]["uri"]

@@ -63,7 +63,7 @@ def seeded_texture(random: np.random.Generator, normal_axis: int | None) -> Text
         waves=2 * np.pi * frequencies[:, None] * waves,
         phases=random.uniform(0, 2 * np.pi, _WAVES),
         colours=amplitudes[:, None] * tints,
-        checker_waves=np.pi / random.uniform(0.45, 0.8) * np.stack([checker, _across(checker, normal_axis)]),
+        checker_waves=np.pi / random.uniform(0.45, 0.8) * np.stack([checker, _hole_borders(checker, normal_axis)]),
         checker_colour=random.uniform(0.06, 0.12) * random.uniform(0.5, 1.0, 3),
     )
 
@@ -76,7 +76,7 @@ def _directions(random: np.random.Generator, count: int, normal_axis: int | None
     return unit
 
 
-def _across(direction: Floats, normal_axis: int | None) -> Floats:
+def _hole_borders(direction: Floats, normal_axis: int | None) -> Floats:
     normal = np.eye(3)[1 if normal_axis is None else normal_axis]
     across: Floats = np.cross(direction, normal)
     across /= np.linalg.norm(across)

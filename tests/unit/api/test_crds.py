@@ -159,7 +159,7 @@ def test_a_field_whose_block_has_another_default_than_the_blocks_fields_is_refus
         structural_schema(Scaffold)
 
 
-def test_what_cannot_be_translated_is_told_instead_of_lost() -> None:
+def test_what_cannot_be_translated_is_reported_instead_of_lost() -> None:
     class Mixed(Params):
         """A block."""
 

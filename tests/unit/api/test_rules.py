@@ -137,7 +137,7 @@ def test_a_broken_rule_names_field_value_and_remedy() -> None:
     assert "above perSample" in problem.remedy
 
 
-def test_several_broken_rules_are_told_at_once() -> None:
+def test_several_broken_rules_are_reported_at_once() -> None:
     same = {"input": PLACES["input"], "output": PLACES["input"]}
     error = refusal("SceneJob", {**same, "execution": {"stages": {"startFrom": "a", "only": ["b"]}}})
     assert error is not None

@@ -220,7 +220,7 @@ def test_the_trial_storage_secret_has_the_names_that_stage_pods_take(everything:
         ("operator.logLevel", "TRACE", "logLevel"),
         ("operator.workers", "0", "workers"),
         ("stages.jobTtlSeconds", "5", "jobTtlSeconds"),
-        ("stages.user", "0", "user"),
+        ("stages.user", "-1", "user"),
         ("operator.resources.requests.memory", "lots", "memory"),
         ("operator.image.digest", "sha256:12", "digest"),
         ("progress.port", "80", "port"),
@@ -317,3 +317,35 @@ def test_the_lab_s_defaults_reach_the_operator_as_they_are() -> None:
     check_lab_defaults(found)
     with pytest.raises(RenderError, match="defaults"):
         render({"defaults.output.uri": "s3://scenes/all"})
+
+
+@pytest.mark.parametrize(("value", "named_users"), [("auto", True), ("false", True), ("true", False)])
+def test_where_the_cluster_gives_users_nothing_names_one(value: str, named_users: bool) -> None:
+    objects = render({"openshift": value, "trialStorage.enabled": "true", "trialStorage.secretKey": "a-long-secret"})
+    contexts = [each["spec"]["template"]["spec"]["securityContext"] for each in objects if each["kind"] == "Deployment"]
+    assert len(contexts) == 2 and all(("runAsUser" in each) is named_users for each in contexts)
+    settings = OperatorSettings.model_validate(yaml.safe_load(config_of(objects)))
+    assert settings.pods.user == (65532 if named_users else 0)
+
+
+def config_of(objects: list[dict[str, Any]]) -> str:
+    """The operator's configuration file."""
+    return next(
+        str(each["data"]["operator.yaml"])
+        for each in objects
+        if each["kind"] == "ConfigMap" and "operator.yaml" in each.get("data", {})
+    )
+
+
+def test_the_lab_says_where_namespaces_write_whether_nodes_are_added_and_how_sidecars_end() -> None:
+    options = {
+        "outputs.team-a[0]": "s3://scenes/team-a",
+        "autoscaler": "true",
+        "stages.sidecarQuitUrls[0]": "http://127.0.0.1:15020/quitquitquit",
+    }
+    settings = OperatorSettings.model_validate(yaml.safe_load(config_of(render(options))))
+    assert settings.outputs == {"team-a": ["s3://scenes/team-a"]} and settings.autoscaler
+    assert settings.pods.sidecar_quit_urls == ["http://127.0.0.1:15020/quitquitquit"]
+    for wrong in ({"outputs.a[0]": "scenes"}, {"stages.sidecarQuitUrls[0]": "http://elsewhere/quit"}):
+        with pytest.raises(RenderError):
+            render(wrong)

@@ -81,7 +81,7 @@ def test_a_status_without_generation_is_behind() -> None:
     assert health(obj)[0] == "Progressing"
 
 
-def test_a_failure_is_told_with_its_reason() -> None:
+def test_a_failure_is_reported_with_its_reason() -> None:
     conditions = [
         {"type": "Complete", "status": "False"},
         true("Failed", "SamplesMissing", "3 samples have no record after 2 passes"),

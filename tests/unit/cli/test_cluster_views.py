@@ -154,7 +154,7 @@ def test_numbers_of_a_stage_are_in_lines_and_in_the_picture() -> None:
         ([condition("Complete", "False", "NotFinished", "no")], "Pending", ""),
     ],
 )
-def test_the_condition_that_explains_the_phase_is_told(
+def test_the_condition_that_explains_the_phase_is_reported(
     conditions: list[dict[str, str]], phase: str, expected: str
 ) -> None:
     assert view(scene(phase=phase, conditions=conditions)).message == expected

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from scenewright.cli import viewer as viewers
 from scenewright.cli.main import app
-from scenewright.cli.manifests import Changes, load_plans, photograph_document
+from scenewright.cli.manifests import Changes, input_document, load_plans
 from scenewright.cli.viewer import Viewer, showing, viewer_here
 from scenewright.planning.problems import SpecError
 
@@ -67,7 +67,7 @@ def test_the_job_gets_the_viewers_address_and_other_pipelines_are_refused(tmp_pa
     with pytest.raises(SpecError, match=r"--rerun: 'relight': shows nothing while it runs; vistadream does"):
         load_plans([photograph(tmp_path)], Changes(pipeline="relight", live_viewer=address))
     manifest = tmp_path / "job.json"
-    manifest.write_text(json.dumps(photograph_document(photograph(tmp_path))))
+    manifest.write_text(json.dumps(input_document(photograph(tmp_path))))
     (plan,) = load_plans([manifest], Changes(live_viewer=address))
     assert plan.parameters.live_viewer == address
 

@@ -97,12 +97,12 @@ def wait_for_parent_or_signal(behaviour: dict[str, Any]) -> None:
     else:
         signal.signal(signal.SIGINT, lambda number, frame: sys.exit(143))
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
-    life_line = int(os.environ["SCENEWRIGHT_PARENT_FD"])
-    os.set_blocking(life_line, False)
+    liveness_pipe = int(os.environ["SCENEWRIGHT_PARENT_FD"])
+    os.set_blocking(liveness_pipe, False)
     until = time.monotonic() + behaviour["sleep"]
     while time.monotonic() < until:
         try:
-            if os.read(life_line, 1) == b"":
+            if os.read(liveness_pipe, 1) == b"":
                 sys.exit(143)
         except BlockingIOError:
             time.sleep(0.02)

@@ -119,7 +119,7 @@ def test_a_process_that_ends_early_is_started_again(scripted: Scripted, end: dic
     assert ran.outcome.exit_code == 0
 
 
-def test_a_shard_is_given_up_after_its_retries_and_the_chain_goes_on(scripted: Scripted) -> None:
+def test_a_shard_is_given_up_after_its_retries_and_the_chain_continues(scripted: Scripted) -> None:
     ran = scripted({"depth": [{"exit": 1}]}, execution={"retries": {"perSample": 0, "perShard": 1}})
     assert ran.steps == ["index", "outpaint", "depth", "depth", "initialize", "render"]
 

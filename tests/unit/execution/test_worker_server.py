@@ -90,7 +90,7 @@ def test_a_worker_finds_its_stage_imported_and_has_a_session_and_variables_of_it
         assert parent(parent(worker)) != os.getpid()
 
 
-def test_how_a_worker_ends_is_told_by_its_exit_code_or_signal(scripted: Scripted) -> None:
+def test_how_a_worker_ends_is_reported_by_its_exit_code_or_signal(scripted: Scripted) -> None:
     for behaviour, code in (({"exit": 0}, 0), ({"exit": 30}, 30), ({"signal": 9}, -9)):
         with scripted.start(**behaviour) as worker:
             assert worker.code == code

@@ -70,7 +70,7 @@ def test_a_second_object_on_the_same_output_runs_no_stage(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_terminated_pod_is_no_success_and_its_successor_goes_on(tmp_path: Path) -> None:
+def test_a_terminated_pod_is_no_success_and_its_successor_continues(tmp_path: Path) -> None:
     document = manifest(tmp_path, "cluster", seconds=0.7)
     kubelet = kubelet_of(tmp_path, document)
     shards = kubelet.run("index").stages["double"].shards

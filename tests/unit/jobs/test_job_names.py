@@ -31,7 +31,7 @@ def test_the_name_is_the_same_every_time():
     assert job_name("SceneJob", "courtyard", "u", "h", "coarse") == "s-courtyard-fbbf9d4d-coarse"
 
 
-def test_kinds_objects_uids_and_work_are_told_apart():
+def test_kinds_objects_uids_and_work_are_distinguished():
     base = ("SceneJob", "courtyard", "uid-1", "aaaa", "coarse")
     others = [
         ("DatasetJob", *base[1:]),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scenewright.api.status import Effective, Status
 from scenewright.planning.lab import check_lab_defaults, in_status, storage_secret, to_status, with_lab_defaults
 from scenewright.planning.plan import make_plan
 from scenewright.planning.problems import SpecError
@@ -43,7 +44,7 @@ def test_what_an_object_does_not_say_comes_from_the_lab() -> None:
     }
 
 
-def test_what_an_object_says_wins_and_is_not_told_as_the_lab_s() -> None:
+def test_an_objects_value_wins_and_is_not_attributed_to_the_lab() -> None:
     said = document(
         models={"cacheClaim": "mine"}, scheduling={"tolerations": []}, vistadream={"coarse": {"frames": 3}},
     )  # fmt: skip
@@ -79,7 +80,7 @@ def test_overrides_of_a_lab_are_for_the_stages_of_all_pipelines() -> None:
 
 def test_a_status_keeps_them() -> None:
     _, taken = with_lab_defaults(document(), LAB)
-    kept = in_status({"effective": {"defaults": to_status(taken)}})
+    kept = in_status(Status(effective=Effective(defaults=to_status(taken))))
     assert with_lab_defaults(document(), kept)[1] == taken
     assert "relight" not in kept
 

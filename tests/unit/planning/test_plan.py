@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,7 +23,14 @@ from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
-from scenewright_stages.contract.task import MAXIMUM_TASK_BYTES, Task
+from scenewright_stages.contract.task import (
+    ENVIRONMENT,
+    MAXIMUM_TASK_BYTES,
+    Task,
+    TaskTooLargeError,
+    task_environment,
+    task_in,
+)
 
 BASE: dict[str, Any] = {
     "input": {"uri": "s3://photos/in"},
@@ -203,6 +211,29 @@ def test_tasks_survive_their_environment_variable_and_fit_into_it() -> None:
     assert len(text.encode()) < MAXIMUM_TASK_BYTES
     assert Task.model_validate_json(text) == task
     assert (task.step, task.shards, task.fold_publish, task.retry_failed) == ("coarse", 3, True, True)
+
+
+@pytest.mark.parametrize("words", [1, 40, 400, 4_000, 20_000])
+def test_a_task_of_any_length_survives_its_environment(words: int) -> None:
+    """1,500 host names, or 200 splits of 128 characters, are more than one variable takes as plain text."""
+    random = Random(words)
+    text = " ".join(f"{random.getrandbits(64):x}.lab.example.org" for _ in range(words))
+    environment = task_environment(text)
+    assert task_in({**environment, "OTHER": "x"}) == text
+    assert all(len(f"{name}={value}") < 128 * 1024 for name, value in environment.items()), "what Linux allows"
+    assert (list(environment) == [ENVIRONMENT]) == (len(text) <= MAXIMUM_TASK_BYTES)
+
+
+def test_a_task_that_no_environment_takes_is_refused_by_size() -> None:
+    text = Random(0).randbytes(600_000).hex()
+    with pytest.raises(TaskTooLargeError, match="when compressed"):
+        task_environment(text)
+
+
+def test_a_damaged_task_says_so() -> None:
+    environment = task_environment(" ".join(f"host-{number}.example.org" for number in range(4_000)))
+    with pytest.raises(ValueError, match="SCENEWRIGHT_TASK"):
+        task_in({**environment, f"{ENVIRONMENT}_0": environment[f"{ENVIRONMENT}_0"][:-8]})
 
 
 def test_a_stage_is_named_once_though_two_of_its_backends_need_the_same_weights(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -113,7 +114,7 @@ def test_each_mistake_names_field_value_and_remedy(
     assert remedy in found[field].remedy
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     found = problems(document(vistadream={"coarse": {"frames": 0, "margn": 2}, "mode": 3}, input={"uri": 7}))
     assert set(found) == {
         "spec.vistadream.coarse.frames",
@@ -247,3 +248,92 @@ def test_images_that_registries_take_are_accepted(image: str) -> None:
 def test_images_that_no_registry_takes_are_refused(image: str) -> None:
     found = problems(document(execution={"stageOverrides": {"depth": {"image": image}}}))
     assert set(found) == {"spec.execution.stageOverrides.depth.image"}
+
+
+TERM = {"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["h200"]}]}
+REQUIRED, PREFERRED = f"required{(_DURING := 'DuringSchedulingIgnoredDuringExecution')}", f"preferred{_DURING}"
+GOOD_AFFINITY = {
+    "nodeAffinity": {
+        REQUIRED: {"nodeSelectorTerms": [TERM]},
+        PREFERRED: [{"weight": 5, "preference": TERM}],
+    },
+    "podAntiAffinity": {
+        REQUIRED: [{"labelSelector": {"matchLabels": {"a": "b"}}, "topologyKey": "zone", "namespaces": ["x"]}],
+        PREFERRED: [{"weight": 1, "podAffinityTerm": {"topologyKey": "host", "matchLabelKeys": ["a"]}}],
+    },
+}
+
+
+def misspelt(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths to every field of an affinity that Kubernetes gives a name."""
+    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, child in entries:
+        if isinstance(name, str) and "matchLabels" not in path:
+            yield (*path, name)
+        yield from misspelt(child, (*path, name))
+
+
+def with_typo(node: Any, path: tuple[Any, ...]) -> Any:
+    first, *rest = path
+    if isinstance(node, list):
+        return [with_typo(child, tuple(rest)) if position == first else child for position, child in enumerate(node)]
+    if rest:
+        return {**node, first: with_typo(node[first], tuple(rest))}
+    return {(f"{name}s" if name == first else name): child for name, child in node.items()}
+
+
+def test_a_right_affinity_is_taken() -> None:
+    make_plan(document(scheduling={"affinity": GOOD_AFFINITY}))
+
+
+@pytest.mark.parametrize("path", list(misspelt(GOOD_AFFINITY)), ids=lambda path: ".".join(map(str, path)))
+def test_a_misspelt_affinity_is_refused_with_what_was_meant(path: tuple[Any, ...]) -> None:
+    found = problems(document(scheduling={"affinity": with_typo(GOOD_AFFINITY, path)}))
+    remedy = found["spec.scheduling.affinity"].remedy
+    assert f"{path[-1]}s" in remedy and f"did you mean {path[-1]!r}?" in remedy
+
+
+@pytest.mark.parametrize(
+    ("affinity", "remedy"),
+    [
+        ({"nodeAffinity": {REQUIRED: []}}, "must be an object"),
+        ({"podAffinity": {REQUIRED: {}}}, "must be a list"),
+        ({"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchFields": [{"operator": "in"}]}]}}}, "In, NotIn"),
+    ],
+)
+def test_an_affinity_of_another_form_is_refused(affinity: dict[str, Any], remedy: str) -> None:
+    assert remedy in problems(document(scheduling={"affinity": affinity}))["spec.scheduling.affinity"].remedy
+
+
+@pytest.mark.parametrize("uri", ["s3://photos/in", "s3://photos/in/deep", "s3://photos//in/x", "s3://photos/./in"])
+def test_an_output_in_the_input_is_refused_however_it_is_written(uri: str) -> None:
+    for source in ("s3://photos/in", "s3://photos//in/", "s3://photos/./in"):
+        found = problems(document(input={"uri": source}, output={"uri": uri}))
+        assert "nor lie inside it" in found["spec.output.uri"].remedy
+
+
+SCHEDULING: dict[str, dict[str, Any]] = {
+    "tolerations[0].value": {"tolerations": [{"key": "gpu", "operator": "Exists", "value": "yes"}]},
+    "tolerations[0].operator": {"tolerations": [{"effect": "NoSchedule"}]},
+    "tolerations[0].effect": {"tolerations": [{"key": "spot", "tolerationSeconds": 5}]},
+    "gpuResource": {"gpuResource": "nvidia.com/ gpu"},
+    "resourceClaims": {"resourceClaims": [{"name": "gpu", "resourceClaimName": name} for name in ("a", "b")]},
+    "resourceClaims[0].name": {"resourceClaims": [{"name": "my gpu", "resourceClaimName": "a"}]},
+    "imagePullSecrets[0].name": {"imagePullSecrets": [{"name": "a b"}]},
+}
+
+
+@pytest.mark.parametrize("field", SCHEDULING)
+def test_what_kubernetes_would_refuse_in_the_pod_is_refused_in_the_spec(field: str) -> None:
+    assert set(problems(document(scheduling=SCHEDULING[field]))) == {f"spec.scheduling.{field}"}
+
+
+@pytest.mark.parametrize("kind", ["requests", "limits"])
+@pytest.mark.parametrize(
+    "amounts",
+    [{"nvidia.com/ gpu": 1}, {"two words": 1}, {"gpu": 1}, {"memory": 0}, {"memory": "0Gi"}, {"memory": "0.0"}],
+)
+def test_resources_that_no_pod_can_have_are_refused(kind: str, amounts: dict[str, Any]) -> None:
+    overrides = {"stageOverrides": {"coarse": {"resources": {kind: amounts}}}}
+    (field,) = problems(document(execution=overrides))
+    assert field == f"spec.execution.stageOverrides.coarse.resources.{kind}"

@@ -74,7 +74,7 @@ def test_a_restarted_operator_takes_nothing_for_recent_that_ended_before() -> No
     assert totals(store, 60.0).samples_per_minute == 5.0
 
 
-def test_loading_is_told_once() -> None:
+def test_loading_is_reported_once() -> None:
     store = ProgressStore(BEGIN)
     loads = [store.take(pod(), push(load_seconds=seconds), 0.0) for seconds in (0.0, 7.0, 7.0)]
     assert loads == [0.0, 7.0, 0.0]

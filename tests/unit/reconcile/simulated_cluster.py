@@ -14,6 +14,7 @@ from typing import Any
 
 from simulated_storage import Storage
 
+from scenewright.api.status import read_status
 from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import SpecError
@@ -126,7 +127,7 @@ class Cluster:
             resource_version=str(self.serial),
             created_at=BEGIN,
             spec=self.spec,
-            status=self.status,
+            status=read_status(self.status),
             annotations=self.annotations,
             labels=self.labels,
         )

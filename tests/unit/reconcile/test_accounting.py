@@ -18,7 +18,7 @@ def status(pipeline: str, run: str = "r-1", **stage: float) -> Status:
 def counted(pipeline: str, *statuses: Status) -> tuple[float | None, float | None]:
     """GPU seconds, busy and waiting, after the statuses have been written one after the other."""
     for old, new in pairwise(statuses):
-        account(ObjectKey("SceneJob", "lab", "scene"), old.model_dump(by_alias=True), new)
+        account(ObjectKey("SceneJob", "lab", "scene"), old, new)
     labels = {"namespace": "lab", "kind": "SceneJob", "pipeline": pipeline, "stage": "paint"}
     name = "scenewright_gpu_seconds_total"
     busy = REGISTRY.get_sample_value(name, {**labels, "state": "busy"})

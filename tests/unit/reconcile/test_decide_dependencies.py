@@ -53,7 +53,7 @@ def test_a_later_change_warns_and_starts_nothing_until_a_retry_takes_it_in() -> 
     assert warning is not None and warning.status == "False"
 
 
-def test_an_operator_that_dies_at_the_start_does_not_go_on_with_jobs_of_other_inputs() -> None:
+def test_an_operator_that_dies_at_the_start_does_not_continue_with_jobs_of_other_inputs() -> None:
     cluster = Cluster(dependencies=(complete("abc"),))
     operator = Operator(cluster)
     operator.settle(stop_after=1)

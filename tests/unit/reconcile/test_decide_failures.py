@@ -70,7 +70,7 @@ def test_a_refused_spec_fails_with_path_value_and_remedy_and_starts_nothing() ->
     assert not operator.created
 
 
-def test_a_refused_spec_is_told_once() -> None:
+def test_a_refused_spec_is_reported_once() -> None:
     cluster = Cluster(spec=spec_of(vistadream={"coarse": {"frames": 0}}))
     operator = Operator(cluster)
     first = operator.run()
@@ -203,7 +203,7 @@ def test_an_output_that_somebody_else_has_locked_is_waited_for_until_the_lock_ha
     assert [(event.type, event.reason) for event in operator.events][1] == ("Normal", "OutputInUse")
 
 
-def test_a_lock_is_still_waited_for_when_the_pod_that_told_of_it_is_gone() -> None:
+def test_a_lock_is_still_waited_for_when_the_pod_that_reported_it_is_gone() -> None:
     cluster = Cluster()
     cluster.lock_ends = cluster.now + timedelta(seconds=280)
     operator = Operator(cluster)

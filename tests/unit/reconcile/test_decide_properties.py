@@ -221,7 +221,7 @@ def test_the_end_is_sticky(history: History, seed: int) -> None:
 
 @over_histories
 @given(histories, st.integers(0, 60))
-def test_a_suspended_object_has_no_jobs_and_goes_on_where_it_was(history: History, moment: int) -> None:
+def test_a_suspended_object_has_no_jobs_and_continues_where_it_was(history: History, moment: int) -> None:
     world = World(History(history.seed, (), history.failure_rate, history.bad_samples, history.samples, history.folds))
     for _ in range(moment):
         world.operator.settle()

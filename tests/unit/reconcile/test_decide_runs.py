@@ -229,7 +229,7 @@ def test_an_edit_in_the_middle_of_a_retry_does_not_lose_the_retry() -> None:
     assert condition(operator, "Complete") == ("True", "Succeeded")
 
 
-def test_plan_only_counts_and_stops_and_goes_on_when_asked() -> None:
+def test_plan_only_counts_and_stops_and_continues_when_asked() -> None:
     cluster = Cluster()
     cluster.edit_execution(planOnly=True)
     operator = Operator(cluster)

@@ -11,7 +11,7 @@ import pytest
 from simulated_cluster import BEGIN, Cluster, spec_of
 from simulated_operator import Operator
 
-from scenewright.api.status import Condition, Status
+from scenewright.api.status import Condition, Status, read_status
 from scenewright.reconcile.cache.observation import Observed
 from scenewright.reconcile.decide import DecideSettings, decide
 from scenewright.reconcile.decide.actions import DeleteObject
@@ -88,7 +88,7 @@ def test_an_equal_observation_gives_an_equal_status_whenever_it_is_looked_at() -
     first = decide(observed, SETTINGS, now)
     assert first.status is not None
     document = first.status.model_dump(mode="json", by_alias=True)
-    again = replace(observed, object=replace(observed.object, status=document))
+    again = replace(observed, object=replace(observed.object, status=read_status(document)))
     for seconds in (0, 7, 3600):
         later = decide(again, SETTINGS, now + timedelta(seconds=seconds))
         assert later.status == first.status
@@ -136,7 +136,7 @@ def test_gpu_time_and_rate_alone_are_not_worth_a_write() -> None:
     assert first is not None
     document = first.model_dump(mode="json", by_alias=True)
     later = {"depth": replace(observed.progress["depth"], samples_per_minute=11.0, busy_seconds=90.0)}
-    observed = replace(observed, object=replace(observed.object, status=document), progress=later)
+    observed = replace(observed, object=replace(observed.object, status=read_status(document)), progress=later)
     assert decide(observed, SETTINGS, operator.cluster.now).status == first
     moved = {"depth": replace(later["depth"], done=6)}
     status = decide(replace(observed, progress=moved), SETTINGS, operator.cluster.now).status
@@ -177,7 +177,7 @@ def test_pushed_counts_never_lower_what_is_known_and_never_exceed_the_total() ->
     depth = next(stage for stage in first.stages if stage.name == "depth")
     assert depth.samples.done + depth.samples.failed == depth.samples.total
     document = first.model_dump(mode="json", by_alias=True)
-    silent = replace(observed, object=replace(observed.object, status=document), progress={})
+    silent = replace(observed, object=replace(observed.object, status=read_status(document)), progress={})
     second = decide(silent, SETTINGS, operator.cluster.now).status
     assert second is not None
     assert second.stages == first.stages
@@ -326,7 +326,7 @@ def test_without_a_time_to_live_nothing_is_looked_at_again() -> None:
 
 
 @pytest.mark.parametrize(("shared", "parallelism", "told"), [(False, 16, True), (True, 16, False), (False, 1, False)])
-def test_a_model_cache_that_one_node_holds_is_told_of(shared: bool, parallelism: int, told: bool) -> None:
+def test_a_model_cache_that_one_node_holds_is_reported(shared: bool, parallelism: int, told: bool) -> None:
     cluster = Cluster(spec=spec_of(models={"cacheClaim": "models"}))
     cluster.edit_execution(maxParallelism=parallelism)
     cluster.truths["cache-claim"] = (shared, "")
@@ -349,7 +349,7 @@ def test_an_object_that_is_being_deleted_is_left_to_its_owner_references() -> No
     assert decision.status is None
 
 
-def test_a_status_of_another_version_is_begun_anew() -> None:
+def test_a_status_of_another_version_is_restarted() -> None:
     cluster = Cluster(status={"phase": "Dancing", "unheardOf": 1})
     assert Operator(cluster).run().phase == "Complete"
 

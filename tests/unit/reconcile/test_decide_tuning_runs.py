@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from plugins import plugins
-from simulated_cluster import Cluster, Fate, always_well
+from simulated_cluster import PODS, Cluster, Fate, always_well
 from simulated_operator import Operator
+
+from scenewright.execution.jobs.resources import needs_of
 
 STAGES = ["fit", "evaluate"]
 
@@ -31,7 +33,7 @@ def tuning_run(fate: Fate = always_well, **block: Any) -> Operator:
 
 def gpus(operator: Operator) -> dict[str, int]:
     """GPUs of one Pod by step, of all Jobs that are there."""
-    return {job.seen.step: job.seen.gpus for job in operator.cluster.jobs.values()}
+    return {job.seen.step: needs_of(job.plan, job.seen.step, PODS).gpus for job in operator.cluster.jobs.values()}
 
 
 def test_a_run_goes_from_its_data_set_to_its_result() -> None:

@@ -20,6 +20,7 @@ from scenewright.reconcile.cache.observation import Answer, Inspection, ObjectKe
 from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide import DecideSettings
 from scenewright.reconcile.decide.actions import Inspect, ReleasePod
+from scenewright.reconcile.decide.context import state_of
 from scenewright_stages.contract.pipeline import IMAGES
 
 PATIENCE = DecideSettings()
@@ -65,6 +66,13 @@ class Held:
         assert found.status == "True"
         return status.phase, found.reason, found.message
 
+    def after_deletion(self) -> tuple[str, str, str]:
+        """Phase, reason and message while deleted Jobs are still there."""
+        self.operator.settle()
+        state = state_of(self.operator.status)
+        found = next(each for each in self.operator.status.conditions if each.type == state.phase)
+        return state.phase, found.reason, found.message
+
     @property
     def asked(self) -> list[str]:
         """What was asked so far."""
@@ -89,7 +97,7 @@ def test_configuration_errors_of_a_pod_fail_soon_with_its_own_reason(reason: str
     assert held.job.seen.deleting
 
 
-def test_a_configuration_that_is_put_right_in_time_goes_on() -> None:
+def test_a_configuration_mended_in_time_continues() -> None:
     held = Held().with_pods(waiting_reason="CreateContainerConfigError")
     held.after(20)
     held.change_pods(waiting_reason="", phase="Running", started_at=held.cluster.now)
@@ -123,7 +131,7 @@ def test_one_broken_node_among_others_gets_the_whole_start_deadline() -> None:
     assert held.after(DEADLINE)[:2] == ("Failed", "ImagePullBackOff")
 
 
-def test_a_pod_that_has_a_node_and_does_not_start_is_told_of_and_fails_at_the_deadline() -> None:
+def test_a_pod_that_has_a_node_and_does_not_start_is_reported_and_fails_at_the_deadline() -> None:
     held = Held().with_pods(waiting_reason="ContainerCreating")
     assert held.after(60)[0] == "Running"
     assert held.after(PATIENCE.slow_start)[:2] == ("Waiting", "PodNotStarting")
@@ -205,7 +213,7 @@ def test_a_job_that_its_queue_has_let_go_waits_for_the_job_controller_like_a_new
     assert held.after(90)[:2] == ("Waiting", "PodsNotCreated")
 
 
-def test_an_event_that_comes_late_is_told_instead_of_the_job_controller() -> None:
+def test_an_event_that_comes_late_is_reported_instead_of_the_job_controller() -> None:
     held = Held()
     held.cluster.truths["failed-creates"] = (False, "")
     assert held.after(15)[0] == "Running"
@@ -290,7 +298,15 @@ def test_pods_without_room_wait_for_it_as_long_as_such_a_node_exists() -> None:
     assert "no node offers nvidia.com/gpu: 1" in message
 
 
-def test_a_job_that_cannot_start_is_made_anew_from_an_edited_spec() -> None:
+def test_pods_for_which_a_node_is_being_made_wait_with_the_words_of_the_autoscaler() -> None:
+    held = Held().with_pods(unschedulable="0/0 nodes are available")
+    held.cluster.truths["capacity"] = (True, "TriggeredScaleUp: gpu-pool 0->1")
+    held.after(31)
+    assert held.after(10 * DEADLINE)[:2] == ("Waiting", "WaitingForCapacity")
+    assert "gpu-pool 0->1" in held.after(200)[2]
+
+
+def test_a_job_that_cannot_start_is_recreated_from_an_edited_spec() -> None:
     held = Held().with_pods(unschedulable="Insufficient nvidia.com/gpu")
     assert held.after(60)[:2] == ("Waiting", "WaitingForCapacity")
     uid = held.job.seen.uid
@@ -328,7 +344,7 @@ def test_a_corrected_image_of_the_configuration_reaches_a_job_that_cannot_start(
 
 
 @pytest.mark.parametrize("fields", [{"succeeded": 1}, {"suspended": True}])
-def test_a_job_that_has_run_or_that_a_queue_holds_is_not_made_anew(fields: dict[str, Any]) -> None:
+def test_a_job_that_has_run_or_that_a_queue_holds_is_not_recreated(fields: dict[str, Any]) -> None:
     held = Held(scheduling={"queueName": "lab"}).with_pods(unschedulable="Insufficient nvidia.com/gpu")
     held.job.seen = replace(held.job.seen, **fields)
     assert held.after(200)[0] == "Waiting"
@@ -370,7 +386,7 @@ def test_a_job_in_a_queue_tells_the_queues_words_and_never_fails() -> None:
     assert held.after(5)[0] == "Running"
 
 
-def test_a_queue_that_nobody_serves_is_told_after_five_minutes() -> None:
+def test_a_queue_that_nobody_serves_is_reported_after_five_minutes() -> None:
     held = suspended_by_queue()
     held.cluster.truths["workload"] = (False, "")
     assert held.after(61)[:2] == ("Waiting", "QueuePending")
@@ -441,7 +457,55 @@ def test_time_in_the_queue_does_not_count_for_the_start_deadline() -> None:
 def test_a_job_that_a_person_suspended_is_named() -> None:
     held = Held()
     held.job.seen = replace(held.job.seen, suspended=True)
+    held.cluster.truths["workload"] = (False, "")
     assert held.after(61)[:2] == ("Waiting", "JobSuspended")
+
+
+def test_a_job_that_kueue_took_without_a_queue_says_which_field_is_missing() -> None:
+    held = Held()
+    held.job.seen = replace(held.job.seen, suspended=True)
+    held.cluster.truths["workload"] = (True, "the workload has no queue")
+    phase, reason, message = held.after(61)
+    assert (phase, reason) == ("Waiting", "QueuePending")
+    assert "manageJobsWithoutQueueName" in message and "scheduling.queueName" in message
+    assert held.after(100_000)[:2] == ("Waiting", "QueuePending")
+
+
+def test_without_rights_at_kueue_both_causes_are_named() -> None:
+    held = Held()
+    held.job.seen = replace(held.job.seen, suspended=True)
+    held.cluster.truths["workload"] = (None, "forbidden")
+    phase, reason, message = held.after(61)
+    assert (phase, reason) == ("Waiting", "JobSuspended")
+    assert "somebody suspended" in message and "manageJobsWithoutQueueName" in message
+
+
+@pytest.mark.parametrize("of", ["Job", "Pod"])
+@pytest.mark.parametrize("why", ["edited", "suspended"])
+def test_a_finalizer_of_somebody_else_is_named_while_it_keeps_a_job(of: str, why: str) -> None:
+    held = Held().with_pods(phase="Failed", exit_code=143)
+    if of == "Pod":
+        held.change_pods(held_by="foreign.example/guard")
+    else:
+        held.job.seen = replace(held.job.seen, held_by="foreign.example/guard")
+    held.job.ticks_to_go = 10_000
+    held.cluster.edit(**({"suspend": True} if why == "suspended" else {"output": {"uri": "s3://scenes/else"}}))
+    phase, reason, message = held.after_deletion()
+    assert (phase, reason) == (("Suspended", "Suspending") if why == "suspended" else ("Waiting", "DeletionHeld"))
+    assert "foreign.example/guard" in message and f"the {of} " in message
+
+
+def test_a_pod_that_an_injected_container_keeps_is_named_and_never_fails_the_run() -> None:
+    held = Held()
+    ended = {"exit_code": 0, "started_at": held.cluster.now, "finished_at": held.cluster.now}
+    held.with_pods(phase="Running", still_running="istio-proxy", **ended)
+    held.job.seen = replace(held.job.seen, ready=0)
+    assert held.after(30)[0] != "Waiting"
+    phase, reason, message = held.after(40)
+    assert (phase, reason) == ("Waiting", "SidecarRuns") and "istio-proxy" in message
+    assert held.after(100_000)[1] == "SidecarRuns"
+    held.change_pods(phase="Succeeded", still_running="")
+    assert held.after(1)[1] != "SidecarRuns"
 
 
 def test_an_output_that_another_object_writes_to_is_waited_for_by_name() -> None:
@@ -455,6 +519,26 @@ def test_an_output_that_another_object_writes_to_is_waited_for_by_name() -> None
     assert not operator.created
     cluster.output_holder = None
     assert operator.run().phase == "Complete"
+
+
+def test_an_object_of_another_namespace_is_waited_for_without_its_name() -> None:
+    operator = Operator(Cluster(output_holder=ObjectKey("DatasetJob", "team-b", "secret-product")))
+    operator.settle()
+    (found,) = (each for each in operator.status.conditions if each.type == "Waiting")
+    assert (found.status, found.reason) == ("True", "OutputBusy")
+    texts = [operator.status.model_dump_json(), *(event.message for event in operator.events)]
+    assert not any("secret-product" in text or "team-b" in text for text in texts)
+
+
+def test_the_status_says_where_the_jobs_of_an_edited_object_still_write() -> None:
+    operator = Operator(Cluster())
+    operator.settle()
+    assert operator.status.writing.place == "s3://scenes/curated"
+    operator.cluster.edit(output={"uri": "s3://scenes/elsewhere"})
+    operator.settle()
+    assert operator.status.writing.place == "s3://scenes/curated", "its Jobs are only being deleted"
+    operator.run()
+    assert operator.status.writing.place == "s3://scenes/elsewhere"
 
 
 def test_the_output_gate_is_for_the_start_only_and_not_for_plans() -> None:

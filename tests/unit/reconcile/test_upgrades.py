@@ -14,6 +14,7 @@ from simulated_operator import Operator
 
 from scenewright.api.crds import crd
 from scenewright.api.names import RETRY_ANNOTATION
+from scenewright.api.status import Status
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.reconcile.cache.observation import Refusal
 from scenewright.reconcile.cache.plans import PlanningCache
@@ -66,7 +67,7 @@ def test_after_an_upgrade_too_an_ended_object_goes_when_its_time_to_live_has_pas
     assert DeleteObject("uid-1") in operator.settle_once().actions
 
 
-def test_a_run_goes_on_although_its_defaults_have_changed() -> None:
+def test_a_run_continues_although_its_defaults_have_changed() -> None:
     cluster = Cluster()
     operator = Operator(cluster)
     while not any(job.seen.step == "depth" for job in cluster.jobs.values()):
@@ -96,7 +97,7 @@ def test_who_asks_for_other_work_gets_it_by_the_new_rules(change: Callable[[Clus
     assert operator.run().phase == "Complete"
     assert operator.status.starts == 2
     fresh = make_plan({**DOCUMENT, "spec": cluster.spec})
-    again = PlanningCache().plan(replace(cluster.object, status={}))
+    again = PlanningCache().plan(replace(cluster.object, status=Status()))
     assert isinstance(again, Plan)
     assert operator.status.effective.work_hash in (fresh.work_hash, again.work_hash)
 

@@ -21,8 +21,6 @@ JOB: dict[str, Any] = {
         },
         "annotations": {
             "scenewright.io/template": "ab12ab12ab12ab12",
-            "scenewright.io/output": "lab/lab-s3 s3://scenes/yard",
-            "scenewright.io/gpus": "2",
         },
         "ownerReferences": [
             {

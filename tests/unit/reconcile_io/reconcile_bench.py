@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import api_objects as raw
 
-from scenewright.api.status import Status
+from scenewright.api.status import Condition, Status
 from scenewright.execution.jobs import CreateJob
 from scenewright.reconcile.act.acting import Actor
 from scenewright.reconcile.act.events import Events
@@ -21,8 +22,9 @@ from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.store import ObjectStore
 from scenewright.reconcile.decide import DecideSettings, decide
 from scenewright.reconcile.decide.actions import Action
+from scenewright.reconcile.decide.context import condition_of
 from scenewright.reconcile.queue import WorkQueue
-from scenewright.reconcile.status.writing import StatusWriter, status_document
+from scenewright.reconcile.status.writing import StatusWriter
 from scenewright.reconcile.watch.routing import Router
 from scenewright.telemetry.progress.store import ProgressStore
 
@@ -46,7 +48,7 @@ class Notes:
 
     async def write(self, value: ObservedObject, status: Status, _urgent: bool) -> None:
         await asyncio.sleep(0)
-        self.objects.put(replace(value, resource_version=str(value.version + 1), status=status_document(status)))
+        self.objects.put(replace(value, resource_version=str(value.version + 1), status=status))
 
 
 class Bench:
@@ -61,12 +63,13 @@ class Bench:
         self.observer = Observer(self.router, inspector, ProgressStore(), PlanningCache())
         self.reconciler = Reconciler(
             queue=self.queue,
+            serves=lambda _namespace: True,
             known=self.router,
             observer=self.observer,
             decide=lambda observed, now: decide(observed, DecideSettings(), now),
             actor=cast(Actor, self.notes),
             writer=cast(StatusWriter, self.notes),
-            events=cast(Events, None),
+            events=cast(Events, SimpleNamespace(post=lambda *_: None)),
         )
 
     def put(self, name: str, age: int, **spec: Any) -> None:
@@ -84,5 +87,10 @@ class Bench:
         assert stored is not None
         return self.observer.observe(stored)
 
+    def condition(self, key: ObjectKey, kind: str) -> Condition | None:
+        stored = self.objects.get(key)
+        assert stored is not None
+        return condition_of(stored.status.conditions, kind)
+
     def phase(self, key: ObjectKey) -> str:
-        return str(self.observed(key).object.status.get("phase"))
+        return self.observed(key).object.phase

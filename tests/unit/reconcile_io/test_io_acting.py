@@ -205,14 +205,39 @@ def test_actions_after_a_failed_one_wait() -> None:
     assert [verb for verb, _ in bench.server.calls] == ["create"]
 
 
-@pytest.mark.parametrize(("status", "invalid"), [(422, True), (403, False), (400, False)])
-def test_only_a_job_that_the_api_server_finds_invalid_is_refused_for_good(status: int, invalid: bool) -> None:
+MALFORMED = (
+    (
+        422,
+        'Job.batch "x" is invalid: spec.template.spec.containers[0].resources: Invalid value: "-1": must be positive',
+    ),
+    (
+        400,
+        'Job in version "v1" cannot be handled as a Job: strict decoding error: unknown field "spec.template.spec.x"',
+    ),
+    (400, "json: cannot unmarshal string into Go struct field JobSpec.spec.completions of type int32"),
+)
+POLICY = "jobs.batch \"x\" is forbidden: ValidatingAdmissionPolicy 'lab' with binding 'lab' denied request: no team"
+WEBHOOK = 'admission webhook "validate.kyverno.svc" denied the request: label team is missing'
+QUOTA = 'jobs.batch "x" is forbidden: exceeded quota: few, requested: count/jobs.batch=1'
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "invalid"),
+    [
+        *((status, message, True) for status, message in MALFORMED),
+        *((status, message, False) for status in (400, 403, 422) for message in (POLICY, WEBHOOK)),
+        (403, QUOTA, False),
+    ],
+)
+def test_a_policy_is_waited_for_and_only_a_malformed_job_is_refused_for_good(
+    status: int, message: str, invalid: bool
+) -> None:
     bench = Bench()
-    bench.server.refuse = ApiError(status, "Refused", "spec.template.spec: Invalid value")
+    bench.server.refuse = ApiError(status, "Refused", message)
     with pytest.raises(RefusedError):
         bench.act(CREATE)
     ((_, answer),) = bench.inspector.answers("yard-uid").items()
-    assert answer.invalid is invalid
+    assert (answer.invalid, answer.message) == (invalid, message)
 
 
 def test_an_overloaded_server_is_no_refusal_and_its_wish_for_a_pause_reaches_the_queue() -> None:
@@ -424,6 +449,55 @@ def test_a_node_could_run_a_pod_when_it_has_all_that_is_asked_for_and_lets_it_in
     assert inspector.answers("yard-uid")[question].holds is holds
 
 
+class AutoscaledServer:
+    """No node has room for the one pending Pod; Events tell what an autoscaler says of it."""
+
+    def __init__(self, *events: tuple[str, str]) -> None:
+        self.events = [
+            {"reason": reason, "message": message, "lastTimestamp": f"2026-11-22T10:00:{second:02}Z"}
+            for second, (reason, message) in enumerate(events)
+        ]
+
+    async def pages(self, resource: Any, *_: Any, **parameters: str) -> AsyncIterator[dict[str, Any]]:
+        if resource.plural == "pods":
+            resources = {"limits": {"nvidia.com/gpu": "1"}}
+            yield {"items": [{"metadata": {"uid": "pod-1"}, "spec": {"containers": [{"resources": resources}]}}]}
+        elif resource.plural == "nodes":
+            yield {"items": []}
+        else:
+            assert parameters == {"fieldSelector": "involvedObject.uid=pod-1"}
+            yield {"items": self.events}
+
+
+SCALES_UP = ("TriggeredScaleUp", "pod triggered scale-up: [{gpu-pool 0->1 (max: 8)}]")
+NOMINATED = ("Nominated", "Pod should schedule on: nodeclaim/gpu-x7")
+SCALES_NOT = ("NotTriggerScaleUp", "pod didn't trigger scale-up: 1 Insufficient nvidia.com/gpu")
+NOISE = ("FailedScheduling", "0/0 nodes are available")
+
+
+@pytest.mark.parametrize("autoscaled", [True, False])
+@pytest.mark.parametrize(
+    ("events", "holds"),
+    [
+        ((), False),
+        ((NOISE,), False),
+        ((SCALES_UP,), True),
+        ((NOISE, NOMINATED), True),
+        ((SCALES_NOT,), False),
+        ((SCALES_NOT, SCALES_UP, NOISE), True),
+        ((SCALES_UP, SCALES_NOT), False),
+    ],
+)
+def test_no_node_yet_is_not_no_node_ever(events: tuple[tuple[str, str], ...], holds: bool, autoscaled: bool) -> None:
+    inspector = Inspector(cast(Client, AutoscaledServer(*events)), Store(), autoscaled=autoscaled)
+    question = Inspection("capacity", "the-job")
+    assert asyncio.run(inspector.ask(Bench().observed, question))
+    answer = inspector.answers("yard-uid")[question]
+    assert answer.holds is (holds or autoscaled)
+    said = [message for reason, message in events if (reason, message) != NOISE]
+    assert not said or said[-1] in answer.message
+
+
 class QueueServer:
     """Serves Workloads and LocalQueues at one version, which may change."""
 
@@ -482,7 +556,7 @@ def test_workloads_are_read_at_the_version_that_the_cluster_prefers_even_when_it
         (ApiError(403, "Forbidden", "localqueues is forbidden"), (True, "position 3")),
     ],
 )
-def test_a_queue_that_does_not_exist_is_told_where_it_may_be_known(
+def test_a_queue_that_does_not_exist_is_reported_where_it_may_be_known(
     error: ApiError | None, found: tuple[bool, str]
 ) -> None:
     server = QueueServer()

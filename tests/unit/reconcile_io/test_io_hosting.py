@@ -10,15 +10,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 from kubernetes.aio.client import Configuration
 
 from scenewright.api.names import GROUP, PLURALS, VERSION
+from scenewright.kube.client import ApiError, Client
 from scenewright.kube.connection import Connection
-from scenewright.reconcile.hosting import configured, credentials, host
+from scenewright.reconcile import main
+from scenewright.reconcile.hosting import HOST_FAILED, configured, credentials, host
+from scenewright.reconcile.settings import OperatorSettings
+from scenewright.telemetry.metrics import REGISTRY
 
 ROOT = f"/apis/{GROUP}/{VERSION}"
 COURTYARD = {
@@ -157,12 +161,64 @@ def test_work_that_fails_ends_the_process() -> None:
     assert work.ended
 
 
-def test_a_watch_that_is_answered_with_410_ends_the_process_and_its_work_first() -> None:
-    """The kubelet starts it again, and it goes on from what it finds."""
+def test_a_watch_that_fails_ends_the_work_and_both_may_start_again() -> None:
     gone = {"type": "ERROR", "object": {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"}}
     work = Work()
-    assert hosted(Server(lambda: gone), work) == 1
+    assert hosted(Server(lambda: gone), work) == HOST_FAILED
     assert work.ended
+
+
+def test_the_operator_starts_over_in_its_process_when_kopf_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a CRD is deleted and made again."""
+    monkeypatch.setattr(main, "_AGAIN_SECONDS", 0.01)
+    codes, made, looks = [HOST_FAILED, HOST_FAILED, 0], [], []
+
+    async def fake_host(_connection: object, _namespaces: object, take: Any, _work: object) -> int:
+        made.append(take.__self__)
+        assert health_of(REGISTRY), "the gauges are those of the new operator"
+        return codes.pop(0)
+
+    async def fake_served(client: Any) -> None:
+        looks.append(client)
+
+    monkeypatch.setattr(main, "host", fake_host)
+    monkeypatch.setattr(main, "served", fake_served)
+
+    async def run() -> int:
+        settings = OperatorSettings(metrics_port=0)
+        return await main.run_operator(settings, Connection(Configuration(host="http://127.0.0.1:9"), "lab"))
+
+    assert asyncio.run(run()) == 0
+    assert len(made) == len({id(each) for each in made}) == len(looks) == 3, "nothing of the old one is used again"
+
+
+def health_of(registry: Any) -> list[str]:
+    return [family.name for family in registry.collect() if family.name == "scenewright_jobs"]
+
+
+def test_kinds_that_are_not_served_yet_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "_AGAIN_SECONDS", 0.01)
+    everything = {"resources": [{"name": plural} for plural in PLURALS.values()]}
+    answers: list[Any] = [
+        ApiError(0, "Unreachable", "refused"),
+        ApiError(404, "NotFound", "no such group"),
+        {"resources": everything["resources"][:1]},
+        everything,
+    ]
+    asked: list[str] = []
+
+    class Discovery:
+        async def document(self, path: str) -> dict[str, Any]:
+            asked.append(path)
+            answer = answers.pop(0)
+            if isinstance(answer, ApiError):
+                raise answer
+            return answer  # type: ignore[no-any-return]
+
+    asyncio.run(main.served(cast(Client, Discovery())))
+    assert asked == [ROOT] * 4
+    answers.append(ApiError(403, "Forbidden", "no discovery for you"))
+    asyncio.run(main.served(cast(Client, Discovery())))
 
 
 def test_an_event_that_is_not_understood_costs_no_other_one() -> None:

@@ -130,7 +130,7 @@ class PagedServer(Client):
         return [item async for found in self.pages(PODS) for item in found["items"]]
 
 
-def test_a_page_that_was_refused_is_asked_for_again_and_the_list_does_not_begin_anew() -> None:
+def test_a_page_that_was_refused_is_asked_for_again_and_the_list_does_not_restart() -> None:
     busy = ApiError(429, "TooManyRequests", "busy", retry_after=0.001)
     server = PagedServer({"third": [busy, busy]})
     assert asyncio.run(server.read()) == ["", "second", "third"]
@@ -161,7 +161,7 @@ def test_a_bookmark_moves_the_version_on(monkeypatch: pytest.MonkeyPatch) -> Non
     "gone",
     [ApiError(410, "Expired", "too old"), [event("ERROR", {"code": 410, "reason": "Expired", "message": "too old"})]],
 )
-def test_after_410_a_list_tells_of_deletions(gone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_410_a_list_reports_deletions(gone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = (page(5, thing("a", 3), thing("b", 4)), gone, page(90, thing("b", 4)))
     names, calls, told = played(*steps, monkeypatch=monkeypatch)
     assert names == ["b"]
@@ -170,7 +170,7 @@ def test_after_410_a_list_tells_of_deletions(gone: Any, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("error", [ApiError(0, "", "cut"), ApiError(429, "", "busy"), ApiError(500, "", "oh")])
-def test_a_failed_watch_goes_on_from_where_it_was(error: ApiError, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_watch_continues_from_where_it_was(error: ApiError, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = (page(5), [event("ADDED", thing("a", 6)), error], [event("ADDED", thing("b", 7))])
     names, calls, _ = played(*steps, monkeypatch=monkeypatch)
     assert names == ["a", "b"]

@@ -179,7 +179,7 @@ def test_a_live_leader_is_never_replaced(server: LeaseServer, clock: Clock) -> N
         assert (first.leads, second.leads) == (True, False)
 
 
-def test_a_restarted_container_of_the_same_pod_goes_on_at_once(server: LeaseServer, clock: Clock) -> None:
+def test_a_restarted_container_of_the_same_pod_continues_at_once(server: LeaseServer, clock: Clock) -> None:
     attempt(candidate(server, clock, "pod-0"))
     again = candidate(server, clock, "pod-0")
     attempt(again)
@@ -194,7 +194,7 @@ def test_a_released_lease_is_free_at_once(server: LeaseServer, clock: Clock) -> 
     assert (first.leads, second.leads) == (False, True)
 
 
-def test_after_an_outage_the_old_leader_goes_on_if_nobody_took_over(server: LeaseServer, clock: Clock) -> None:
+def test_after_an_outage_the_old_leader_continues_if_nobody_took_over(server: LeaseServer, clock: Clock) -> None:
     first = candidate(server, clock, "a")
     attempt(first)
     server.away = True

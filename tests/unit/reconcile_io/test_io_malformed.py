@@ -241,7 +241,7 @@ def full_sources() -> tuple[Raw, Raw, Raw]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(60)
-def test_of_2000_mutants_none_ends_a_loop_and_the_good_ones_go_on() -> None:
+def test_none_of_2000_mutants_ends_a_loop_and_valid_objects_continue() -> None:
     chance = random.Random(SEED)
     sources = full_sources()
     mutants: tuple[list[Raw], list[Raw], list[Raw]] = ([], [], [])

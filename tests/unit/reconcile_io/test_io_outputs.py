@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import api_objects as raw
@@ -12,17 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plugins import plugins
 
-from scenewright.execution.jobs.names import normalised
+from scenewright.api.uris import contains, normalised
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob
-from scenewright.reconcile.cache.outputs import OutputIndex, contains
+from scenewright.reconcile.cache.outputs import OutputIndex
 from scenewright.reconcile.cache.projection import observed_job, observed_object
 
 KINDS = {"pairs": "DatasetJob", "tuning": "TuningRun"}
 """Of blocks other than those of a SceneJob; ``pairs`` keeps the folder ``tuning_runs/`` for others."""
 
 
-def key(name: str, kind: str = "SceneJob") -> ObjectKey:
-    return ObjectKey(kind, "lab", name)
+PLACE = "lab/lab-s3 s3://b/x"
+
+
+def key(name: str, kind: str = "SceneJob", namespace: str = "lab") -> ObjectKey:
+    return ObjectKey(kind, namespace, name)
 
 
 @pytest.fixture
@@ -43,11 +45,14 @@ def take(
     run: str = "",
     waits: str = "",
     secret: str = "lab-s3",
+    namespace: str = "lab",
+    place: str = "",
+    hosts: tuple[str, ...] = (),
 ) -> None:
     """Puts an object into the index; a larger age is older."""
     document = raw.scene(
         name,
-        metadata={"creationTimestamp": f"2026-11-21T10:{59 - age:02d}:00Z"},
+        metadata={"creationTimestamp": f"2026-11-21T10:{59 - age:02d}:00Z", "namespace": namespace},
         spec={
             "output": {"uri": uri},
             "suspend": suspend,
@@ -58,17 +63,19 @@ def take(
             "phase": phase,
             "observedGeneration": seen,
             "run": run,
+            "writing": {"place": place, "hosts": list(hosts)},
             "conditions": [{"type": "Waiting", "status": "True", "reason": waits}] if waits else [],
         },
     )
     index.update(observed_object(document, KINDS.get(block, "SceneJob")))
 
 
-def job_of(name: str, place: str, hosts: str = "", **status: object) -> ObservedJob:
-    """A Job of an object that writes to a place."""
+def job_of(name: str, namespace: str = "lab", suspend: bool = False, claims: str = "", **status: object) -> ObservedJob:
+    """A Job of an object, which may claim a place in an annotation as no Job of the operator does."""
     document = raw.job(**status)
-    document["metadata"] |= {"name": f"s-{name}", "uid": f"{name}-job"}
-    document["metadata"]["annotations"] = {"scenewright.io/output": place, "scenewright.io/hosts": hosts}
+    document["metadata"] |= {"name": f"s-{name}", "uid": f"{name}-job", "namespace": namespace}
+    document["metadata"]["annotations"] = {"scenewright.io/output": claims}
+    document["spec"]["suspend"] = suspend
     document["metadata"]["ownerReferences"][0] |= {"name": name, "uid": f"{name}-uid"}
     found = observed_job(document)
     assert found is not None
@@ -136,7 +143,7 @@ def test_after_a_restart_the_one_that_has_a_run_keeps_its_output_even_while_a_st
 
 
 @pytest.mark.parametrize("phase", ["Complete", "Failed"])
-def test_an_ended_object_frees_its_output_and_the_others_are_told(phase: str) -> None:
+def test_an_ended_object_frees_its_output_and_the_others_are_reported(phase: str) -> None:
     freed: list[ObjectKey] = []
     index = OutputIndex(freed.append)
     take(index, "old", "s3://b/x", age=2)
@@ -211,11 +218,11 @@ def test_an_output_is_free_only_when_the_jobs_that_wrote_to_it_are_gone(after: d
     freed: list[ObjectKey] = []
     index = OutputIndex(freed.append)
     take(index, "old", "s3://b/x", age=2, phase="Running", run="1-1")
-    job = job_of("old", "lab/lab-s3 s3://b/x")
+    job = job_of("old")
     index.note_job(None, job)
     take(index, "young", "s3://b/x/y", age=1)
     if after.pop("gone", False):
-        index.remove(key("old"))
+        index.forget(key("old"), "old-uid")
     else:
         take(index, "old", "s3://b/elsewhere" if after.pop("elsewhere", False) else "s3://b/x", age=2, **after)
     assert index.holder(key("young")) == key("old")
@@ -228,20 +235,24 @@ def test_an_output_is_free_only_when_the_jobs_that_wrote_to_it_are_gone(after: d
 def test_a_job_that_has_ended_writes_no_more_and_own_jobs_are_not_waited_for() -> None:
     index = OutputIndex(print)
     take(index, "young", "s3://b/x", age=1)
-    index.note_job(None, job_of("young", "lab/lab-s3 s3://b/x"))
+    index.note_job(None, job_of("young"))
     assert index.holder(key("young")) is None
-    job = job_of("old", "lab/lab-s3 s3://b/x")
+    take(index, "old", "s3://b/x", age=0, phase="Suspended", suspend=True, place=PLACE)
+    job = job_of("old")
     index.note_job(None, job)
     assert index.holder(key("young")) == key("old")
-    index.note_job(job, job_of("old", "lab/lab-s3 s3://b/x", **ENDED_JOB))
+    index.note_job(job, job_of("old", **ENDED_JOB))
     assert index.holder(key("young")) is None
 
 
 def test_the_jobs_of_a_deleted_object_are_waited_for_by_its_successor_of_the_same_name() -> None:
     index = OutputIndex(print)
-    take(index, "yard", "s3://b/x")
-    job = replace(job_of("yard", "lab/lab-s3 s3://b/x"), owner_uid="first-uid")
+    take(index, "yard", "s3://b/x", phase="Running", run="1-1", place=PLACE)
+    job = job_of("yard")
     index.note_job(None, job)
+    index.forget(key("yard"), "yard-uid")
+    successor = raw.scene("yard", metadata={"uid": "second-uid"}, spec={"output": {"uri": "s3://b/x"}})
+    index.update(observed_object(successor, "SceneJob"))
     assert index.holder(key("yard")) == key("yard")
     index.note_job(job, None)
     assert index.holder(key("yard")) is None
@@ -252,7 +263,8 @@ def test_equal_uris_under_other_secrets_or_in_other_namespaces_are_other_places(
     take(index, "old", "s3://b/x", age=2, secret="first")
     take(index, "young", "s3://b/x", age=1, secret="second")
     assert index.holder(key("young")) is None
-    index.note_job(None, job_of("old", "elsewhere/second s3://b/x"))
+    take(index, "third", "s3://b/x", age=3, secret="second", namespace="elsewhere", phase="Running", run="1-1")
+    index.note_job(None, job_of("third", "elsewhere"))
     assert index.holder(key("young")) is None
 
 
@@ -300,10 +312,12 @@ def test_a_run_that_writes_into_its_data_set_wakes_nobody_there_and_two_such_run
 @pytest.mark.usefixtures("hosting")
 def test_the_jobs_of_a_deleted_data_set_keep_its_output_but_not_the_folders_for_others() -> None:
     index = OutputIndex(print)
-    index.note_job(None, job_of("set", "lab/lab-s3 s3://b/pairs", "tuning_runs/"))
+    take(index, "set", "s3://b/pairs", block="pairs", place="lab/lab-s3 s3://b/pairs", hosts=("tuning_runs/",))
+    index.note_job(None, job_of("set"))
+    index.forget(key("set", "DatasetJob"), "set-uid")
     take(index, "inside", "s3://b/pairs/images", block="tuning")
     take(index, "run", "s3://b/pairs/tuning_runs/one", block="tuning")
-    assert index.holder(key("inside", "TuningRun")) == key("set")
+    assert index.holder(key("inside", "TuningRun")) == key("set", "DatasetJob")
     assert index.holder(key("run", "TuningRun")) is None
 
 
@@ -346,6 +360,79 @@ def test_an_object_that_has_no_run_any_more_gives_its_output_up() -> None:
     index.release(key("young"))
     assert key("old") in freed
     assert index.holder(key("old")) is None
+
+
+@pytest.mark.parametrize("owner", ["evil", "nobody"])
+@pytest.mark.parametrize("claims", [PLACE, "lab/lab-s3 s3:/", "s3://", "s3://b"])
+def test_what_a_job_says_of_itself_claims_nothing(owner: str, claims: str) -> None:
+    """A tenant makes a Job that never ends and names another namespace's output, or all of them."""
+    index = OutputIndex(print)
+    take(index, "evil", "s3://evil/y", namespace="evil", secret="", phase="Running", run="1-1", place="s3://evil/y")
+    index.note_job(None, job_of(owner, "evil", claims=claims))
+    take(index, "victim", "s3://b/x", age=1)
+    take(index, "trusting", "s3://b/x", age=1, secret="")
+    assert index.holder(key("victim")) is None
+    assert index.holder(key("trusting")) is None
+
+
+def test_a_job_of_another_namespace_that_names_this_object_as_its_owner_writes_nowhere() -> None:
+    index = OutputIndex(print)
+    take(index, "old", "s3://b/x", age=2, phase="Suspended", suspend=True, place=PLACE)
+    index.note_job(None, job_of("old", "evil"))
+    take(index, "young", "s3://b/x", age=1)
+    assert index.holder(key("young")) is None
+
+
+def test_after_a_restart_the_status_says_where_jobs_of_an_earlier_output_still_write() -> None:
+    index = OutputIndex(print)
+    take(index, "old", "s3://b/elsewhere", age=2, phase="Pending", place=PLACE)
+    index.note_job(None, job_of("old"))
+    take(index, "young", "s3://b/x/y", age=1)
+    assert index.holder(key("young")) == key("old")
+
+
+SHARED = {"secret": "", "place": "s3://scenes"}
+
+
+@pytest.mark.parametrize(
+    ("state", "waits"),
+    [
+        ({}, False),
+        ({"phase": "Pending"}, False),
+        ({"phase": "Waiting", "run": "1-1", "waits": "QueuePending"}, False),
+        ({"phase": "Waiting", "run": "1-1", "waits": "QuotaExceeded"}, False),
+        ({"phase": "Running", "run": "1-1"}, True),
+    ],
+)
+def test_between_namespaces_only_what_runs_holds_others_off(state: dict[str, Any], waits: bool) -> None:
+    index = OutputIndex(print)
+    place = SHARED if state else {"secret": ""}
+    take(index, "all", "s3://scenes", age=9, namespace="other", **place, **state)
+    take(index, "one", "s3://scenes/lab/one", age=1, secret="")
+    assert index.holder(key("one")) == (key("all", namespace="other") if waits else None)
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+def test_a_job_that_its_queue_holds_back_holds_no_other_namespace_off(suspended: bool) -> None:
+    freed: list[ObjectKey] = []
+    index = OutputIndex(freed.append)
+    take(index, "all", "s3://scenes", age=9, namespace="other", phase="Waiting", run="1-1", waits="X", **SHARED)
+    job = job_of("all", "other")
+    index.note_job(None, job)
+    take(index, "one", "s3://scenes/lab/one", age=1, secret="")
+    take(index, "two", "s3://scenes/lab/two", age=2, secret="")
+    assert index.holder(key("one")) == key("all", namespace="other")
+    freed.clear()
+    index.note_job(job, job_of("all", "other", suspend=suspended))
+    assert index.holder(key("one")) == (None if suspended else key("all", namespace="other"))
+    assert [each for each in freed if each.namespace == "lab"] == ([key("two"), key("one")] if suspended else [])
+
+
+def test_within_a_namespace_a_queued_object_keeps_its_output() -> None:
+    index = OutputIndex(print)
+    take(index, "all", "s3://scenes", age=9, phase="Waiting", run="1-1", waits="QueuePending", **SHARED)
+    take(index, "one", "s3://scenes/lab/one", age=1, secret="")
+    assert index.holder(key("one")) == key("all")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["", "/a", "/a/b", "/a/b/c", "/d"]), st.integers(0, 59)), max_size=8))

@@ -106,7 +106,7 @@ def test_an_event_that_is_refused_tells_that_its_namespace_ends() -> None:
     assert told("events is forbidden") == []
 
 
-def test_events_that_wait_at_the_end_are_posted_in_time_or_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_events_that_wait_at_the_end_are_posted_in_time_or_reported(caplog: pytest.LogCaptureFixture) -> None:
     async def drained(server: EventServer, seconds: float) -> None:
         events = Events(cast(Client, server), cast(Leadership, Leading()), nothing_ends(), "operator-0")
         for number in range(5):
@@ -170,6 +170,30 @@ def test_a_spec_that_cannot_be_planned_is_refused_with_its_problems() -> None:
     found = PlanningCache().plan(observed_object(raw.scene(spec={"vistadream": {"mode": "?"}}), "SceneJob"))
     assert isinstance(found, Refusal)
     assert found.problems[0].field == "spec.vistadream.mode"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "uri", "allowed"),
+    [
+        ({}, "s3://scenes", True),
+        ({"lab": ["s3://scenes/lab/"]}, "s3://scenes/lab", True),
+        ({"lab": ["s3://scenes/lab"]}, "s3://scenes/lab/yard", True),
+        ({"lab": ["s3://scenes/lab"]}, "s3://scenes", False),
+        ({"lab": ["s3://scenes/lab"]}, "s3://scenes/lab/../other", False),
+        ({"lab": ["s3://scenes/lab"]}, "s3://scenes/lab2/x", False),
+        ({"other": ["s3://scenes"]}, "s3://scenes/x", False),
+        ({"*": ["s3://scenes"]}, "s3://scenes/x", True),
+        ({"*": ["s3://scenes"], "lab": ["s3://lab"]}, "s3://scenes/x", False),
+    ],
+)
+def test_a_namespace_writes_only_where_the_lab_allows_it(
+    outputs: dict[str, list[str]], uri: str, allowed: bool
+) -> None:
+    found = PlanningCache(outputs=outputs).plan(
+        observed_object(raw.scene(spec={"output": {"uri": uri}}, status={"observedGeneration": 1}), "SceneJob")
+    )
+    fields = [each.field for each in found.problems] if isinstance(found, Refusal) else []
+    assert fields == ([] if allowed else ["spec.output.uri"])
 
 
 def problems_of(environment: dict[str, str] | None = None, **spec: Any) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import api_objects as raw
 import pytest
@@ -66,10 +67,46 @@ def test_the_report_of_an_ended_pod_is_parsed() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "not json", '{"step": 5}', '{"step":"index","unknown":1}'])
-def test_a_message_that_is_no_report_is_none(text: str) -> None:
+def test_a_message_without_a_report_gives_none(text: str) -> None:
     pod = observed_pod(raw.pod(phase="Succeeded", containerStatuses=raw.terminated(0, text)))
     assert pod is not None
     assert pod.unpacked().report is None
+
+
+PROXY = {"name": "istio-proxy", "state": {"running": {"startedAt": "2026-11-21T10:00:01Z"}}}
+ENDED_PROXY = {"name": "zz-proxy", "state": {"terminated": {"exitCode": 0, "reason": "Completed", "message": "{}"}}}
+
+
+@pytest.mark.parametrize("before", [[], [PROXY], [ENDED_PROXY], [PROXY, ENDED_PROXY]])
+@pytest.mark.parametrize("after", [[], [PROXY], [ENDED_PROXY]])
+def test_the_worker_is_read_whatever_was_injected_beside_it(before: list[Any], after: list[Any]) -> None:
+    report = Report(step="index", samples=3)
+    for code, reason in ((0, "Completed"), (137, "OOMKilled")):
+        worker = raw.terminated(code, report.to_bytes().decode(), reason)
+        pod = observed_pod(raw.pod(phase="Running", containerStatuses=[*before, *worker, *after]))
+        assert pod is not None
+        assert (pod.exit_code, pod.unpacked().report) == (code, report)
+        assert pod.reason == ("" if code == 0 else "OOMKilled")
+        assert bool(pod.still_running) == (PROXY in [*before, *after])
+
+
+def test_a_proxy_that_has_ended_is_no_end_of_the_worker() -> None:
+    worker = {"name": "worker", "state": {"running": {"startedAt": "2026-11-21T10:00:05Z"}}}
+    pod = observed_pod(raw.pod(phase="Running", containerStatuses=[ENDED_PROXY, worker]))
+    assert pod is not None
+    assert (pod.exit_code, pod.finished_at, pod.still_running) == (None, None, "")
+
+
+@pytest.mark.parametrize("where", ["initContainerStatuses", "containerStatuses"])
+def test_an_injected_container_that_cannot_start_is_the_reason_only_while_the_worker_waits_for_it(where: str) -> None:
+    broken = {"name": "istio-proxy", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "none"}}}
+    states = {"waiting": {"reason": "PodInitializing"}, "running": {"startedAt": "2026-11-21T10:00:05Z"}}
+    for name, state in states.items():
+        parts: dict[str, list[Any]] = {"containerStatuses": [{"name": "worker", "state": {name: state}}]}
+        parts[where] = [broken, *parts.get(where, [])]
+        pod = observed_pod(raw.pod(**parts))
+        assert pod is not None
+        assert pod.waiting_reason == ("ImagePullBackOff" if name == "waiting" else "")
 
 
 def test_why_a_pod_does_not_start_is_read() -> None:
@@ -106,7 +143,7 @@ def test_a_pod_without_status_is_pending() -> None:
     assert (pod.phase, pod.started_at, pod.report) == ("Pending", None, None)
 
 
-def test_a_pod_of_nobody_is_not_ours_whatever_its_labels_say() -> None:
+def test_a_pod_without_our_owner_is_ignored_whatever_its_labels_say() -> None:
     stray = raw.pod()
     del stray["metadata"]["ownerReferences"]
     assert observed_pod(stray) is None
@@ -121,3 +158,24 @@ def test_an_object_keeps_its_annotations_but_not_the_applied_copy_of_its_spec() 
 @pytest.mark.parametrize(("text", "count"), [("", 0), ("4", 1), ("0-9", 10), ("0-2,5,7-8", 6), ("0-99999", 100_000)])
 def test_index_ranges_are_counted(text: str, count: int) -> None:
     assert count_indexes(text) == count
+
+
+@pytest.mark.parametrize(
+    ("finalizers", "deleted", "expected"),
+    [
+        (["foregroundDeletion"], True, ""),
+        (["batch.kubernetes.io/job-tracking"], True, ""),
+        (["foregroundDeletion", "foreign.example/guard"], True, "foreign.example/guard"),
+        (["foreign.example/guard"], False, ""),
+        ([], True, ""),
+    ],
+)
+def test_only_finalizers_of_others_that_hold_a_deletion_are_read(
+    finalizers: list[str], deleted: bool, expected: str
+) -> None:
+    extra = {"finalizers": finalizers, **({"deletionTimestamp": "2026-11-21T10:00:09Z"} if deleted else {})}
+    job, pod = raw.job(), raw.pod()
+    for each in (job, pod):
+        each["metadata"] |= extra
+    found = observed_job(job), observed_pod(pod)
+    assert [each.held_by for each in found if each is not None] == [expected, expected]

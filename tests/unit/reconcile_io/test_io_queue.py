@@ -33,7 +33,7 @@ def on_queue(work: Callable[[WorkQueue[str], Clock], object]) -> None:
 
 
 async def taken(queue: WorkQueue[str]) -> str | None:
-    return await queue.get(patience=0.0)
+    return await queue.get(timeout=0.0)
 
 
 def test_a_key_is_queued_once() -> None:
@@ -147,7 +147,7 @@ def test_requests_during_a_failing_attempt_do_not_defeat_the_backoff() -> None:
 def test_waiting_ends_when_a_key_is_added() -> None:
     async def run() -> None:
         queue: WorkQueue[str] = WorkQueue()
-        waiting = asyncio.create_task(queue.get(patience=5.0))
+        waiting = asyncio.create_task(queue.get(timeout=5.0))
         await asyncio.sleep(0.01)
         queue.add("a")
         assert await asyncio.wait_for(waiting, 1.0) == "a"
@@ -159,7 +159,7 @@ def test_a_delayed_key_comes_by_itself() -> None:
     async def run() -> None:
         queue: WorkQueue[str] = WorkQueue()
         queue.add("a", delay=0.05)
-        assert await asyncio.wait_for(queue.get(patience=5.0), 1.0) == "a"
+        assert await asyncio.wait_for(queue.get(timeout=5.0), 1.0) == "a"
 
     asyncio.run(run())
 
@@ -175,7 +175,7 @@ def test_every_key_that_is_added_while_others_work_is_worked_on(keys: int) -> No
         working: set[int] = set()
 
         async def worker() -> None:
-            while (key := await queue.get(patience=0.3)) is not None:
+            while (key := await queue.get(timeout=0.3)) is not None:
                 assert key not in working
                 working.add(key)
                 await asyncio.sleep(0)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import api_objects as raw
 import pytest
 from plugins import plugins
 from reconcile_bench import Bench
 
+from scenewright.kube.client import ApiError
+from scenewright.reconcile.act.acting import NameTakenError
+from scenewright.reconcile.act.reconciler import Reconciler
 from scenewright.reconcile.cache.observation import ObjectKey
 from scenewright.reconcile.cache.projection import observed_job, observed_pod
 
@@ -88,7 +93,7 @@ FOREIGN_JOB = [
     ],
     ids=["nobody's", "another Job's", "not controlled", "another kind's", "in another namespace"],
 )
-def test_what_a_pod_says_counts_only_when_it_belongs_to_a_job_of_ours(changes: dict[str, Any]) -> None:
+def test_a_push_counts_only_from_a_pod_of_one_of_the_operators_jobs(changes: dict[str, Any]) -> None:
     bench = Bench()
     document = raw.scene("yard")
     document["metadata"]["uid"] = "object-uid"
@@ -121,7 +126,7 @@ def test_a_job_of_another_namespace_is_no_job_of_the_object_that_it_names() -> N
     assert bench.observed(ObjectKey("SceneJob", "lab", "yard")).jobs == ()
 
 
-def test_labels_of_a_pod_of_ours_that_somebody_changed_do_not_hide_it() -> None:
+def test_changed_labels_do_not_hide_a_pod_of_the_operator() -> None:
     bench = Bench()
     document = raw.scene("yard")
     document["metadata"]["uid"] = "object-uid"
@@ -134,3 +139,62 @@ def test_labels_of_a_pod_of_ours_that_somebody_changed_do_not_hide_it() -> None:
     bench.jobs.put(job, 1)
     bench.pods.put(pod, 2)
     assert len(bench.observed(ObjectKey("SceneJob", "lab", "yard")).pods) == 1
+
+
+FAULTS = [
+    ValueError("a value that nobody foresaw"),
+    KeyError("stage"),
+    RuntimeError(),
+    RecursionError("too deep"),
+    NameTakenError("Job lab/x exists and belongs to something else; delete or rename it"),
+    ApiError(403, "Forbidden", "jobs.batch is forbidden: cannot patch"),
+]
+
+
+def with_fault(bench: Bench, where: str, error: Exception) -> Reconciler:
+    """A reconciler that fails while it observes, decides or acts."""
+
+    def fail(*_: object) -> Any:
+        raise error
+
+    match where:
+        case "observing":
+            observer = replace(bench.observer, plans=cast(Any, SimpleNamespace(plan=fail)))
+            return replace(bench.reconciler, observer=observer)
+        case "deciding":
+            return replace(bench.reconciler, decide=fail)
+        case _:
+            bench.notes.error = error
+            return bench.reconciler
+
+
+@pytest.mark.parametrize("where", ["observing", "deciding", "acting"])
+@pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
+def test_whatever_stops_an_object_is_in_its_status_until_it_goes_on(where: str, error: Exception) -> None:
+    bench = Bench()
+    bench.put("old", 2)
+    broken = with_fault(bench, where, error)
+    asyncio.run(broken._handle(OLD))
+    waiting = bench.condition(OLD, "Waiting")
+    assert waiting is not None and waiting.status == "True"
+    assert (str(error) or type(error).__name__) in waiting.message
+    assert waiting.reason in ("OperatorError", "JobNameTaken", "NotPermitted")
+    bench.notes.error = None
+    reconciled(bench, OLD)
+    assert bench.phase(OLD) == "Indexing" and bench.notes.created == ["old"], "nothing is lost"
+
+
+def test_what_has_ended_keeps_its_end_whatever_fails_later() -> None:
+    bench = Bench()
+    document = raw.scene("old", status={"phase": "Complete", "observedGeneration": 2})
+    bench.router.take("SceneJob", "ADDED", document)
+    asyncio.run(with_fault(bench, "deciding", ValueError("x"))._handle(OLD))
+    assert bench.phase(OLD) == "Complete"
+
+
+@pytest.mark.parametrize("status", [0, 409, 429, 503])
+def test_what_passes_by_itself_is_not_reported(status: int) -> None:
+    bench = Bench()
+    bench.put("old", 2)
+    asyncio.run(with_fault(bench, "acting", ApiError(status, "", "busy"))._handle(OLD))
+    assert bench.condition(OLD, "Waiting") is None

@@ -64,7 +64,7 @@ class Bench:
         return [pod.report_text for pod in self.pods.of_owner("job-uid")]
 
 
-def test_a_new_object_starts_and_a_known_running_one_goes_on() -> None:
+def test_a_new_object_starts_and_a_known_running_one_continues() -> None:
     bench = Bench(status={"phase": ""})
     bench.objects.remove(YARD, "object-uid")
     bench.queue.adds.clear()

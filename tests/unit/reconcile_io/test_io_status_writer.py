@@ -133,7 +133,7 @@ def test_writes_of_mere_progress_are_counted_apart() -> None:
     assert [now - then for now, then in zip(counted(), before, strict=True)] == [1.0, 1.0]
 
 
-def test_a_conflict_is_told_to_the_caller() -> None:
+def test_a_conflict_is_reported_to_the_caller() -> None:
     bench = Bench()
     bench.api.error = ApiError(409, "Conflict", "the object has been modified")
     with pytest.raises(ApiError):

@@ -36,7 +36,7 @@ def test_after_a_restore_from_a_backup_older_versions_are_the_truth() -> None:
     assert store.get("lab", "a") == Thing("a", "1", state="restored")
 
 
-def test_only_changes_that_the_projection_shows_are_told() -> None:
+def test_only_changes_that_the_projection_shows_are_reported() -> None:
     store, changes = recorded()
     store.put(Thing("a", "1"), 1)
     store.put(Thing("a", "1"), 2)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, cast
 
 import api_objects as raw
 import pytest
 from reconcile_bench import Bench
 
-from scenewright.kube.client import Client
+from scenewright.kube.client import ApiError, Client
+from scenewright.kube.resources import JOBS
 from scenewright.reconcile.cache.observation import ObjectKey
+from scenewright.reconcile.cache.projection import observed_job
+from scenewright.reconcile.watch.informer import Informer
+from scenewright.reconcile.watch.namespaces import NamespaceSelection
 from scenewright.reconcile.watch.sweep import Sweep
 from scenewright.telemetry.metrics import REGISTRY
 
@@ -130,3 +135,115 @@ def test_an_event_that_came_before_the_answer_to_the_write_is_its_report() -> No
     bench.router.take_watched("SceneJob", "MODIFIED", scene("yard", 310))
     bench.router.take_own_write(scene("yard", 310))
     assert age() == 0.0
+
+
+class Refusing(Lister):
+    """Some namespaces are gone, and the rights in them with their Roles."""
+
+    def __init__(self, refused: set[str], status: int) -> None:
+        super().__init__(450, scene("yard", 300))
+        self.refused, self.status, self.asked = refused, status, list[str]()
+
+    async def pages(self, resource: Any, namespace: str = "", **__: Any) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(namespace)
+        if namespace in self.refused:
+            raise ApiError(self.status, "Forbidden", f"cannot list {resource.plural} in {namespace}")
+        async for page in super().pages(resource):
+            yield page
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("namespaces", [["gone", "lab"], ["lab", "gone"], ["gone", "lab", "away"]])
+def test_a_namespace_that_refuses_does_not_hold_off_the_others(status: int, namespaces: list[str]) -> None:
+    bench, lister = Bench(), Refusing({"gone", "away"}, status)
+    sweep = Sweep(cast(Client, lister), bench.router, namespaces, 1000.0, lambda: None)
+
+    async def filled() -> int:
+        async with asyncio.timeout(1.0):
+            return await sweep.fill()
+
+    assert asyncio.run(filled()) == 1
+    assert known(bench) == {"yard": (300, 2)}
+    served = {
+        each: REGISTRY.get_sample_value("scenewright_namespace_served", {"namespace": each}) for each in namespaces
+    }
+    assert served == {each: float(each == "lab") for each in namespaces}
+    lister.refused.clear()
+    lister.asked.clear()
+    asyncio.run(filled())
+    assert set(lister.asked) == set(namespaces), "a namespace that comes back is found by the next sweep"
+
+
+def test_while_every_namespace_refuses_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scenewright.reconcile.watch.sweep._RETRY_SECONDS", 0.01)
+    lister = Refusing({"lab"}, 404)
+    sweep = Sweep(cast(Client, lister), Bench().router, ["lab"], 1000.0, lambda: None)
+
+    async def filled() -> int:
+        filling = asyncio.create_task(sweep.fill())
+        await asyncio.sleep(0.05)
+        assert not filling.done(), "the CRDs may be applied after the operator"
+        lister.refused.clear()
+        async with asyncio.timeout(1.0):
+            return await filling
+
+    assert asyncio.run(filled()) == 1
+
+
+def test_an_informer_whose_namespace_refuses_has_answered_and_goes_on_asking() -> None:
+    async def followed() -> None:
+        lister = Refusing({"gone"}, 403)
+        informer = Informer(cast(Client, lister), JOBS, Bench().jobs, observed_job, "managed=true", "gone")
+        running = asyncio.create_task(informer.run())
+        async with asyncio.timeout(1.0):
+            await informer.answered.wait()
+        assert not informer.synced
+        running.cancel()
+
+    asyncio.run(followed())
+
+
+def test_nothing_is_decided_in_a_namespace_whose_jobs_are_not_known() -> None:
+    bench = Bench()
+    bench.put("yard", age=1)
+    blind = replace(bench.reconciler, serves=lambda namespace: namespace != "lab")
+    assert asyncio.run(blind.reconcile(YARD)) is not None
+    assert not bench.notes.created
+    asyncio.run(bench.reconciler.reconcile(YARD))
+    assert bench.notes.created == ["yard"]
+
+
+class Labelled:
+    """Lists the namespaces that have the label."""
+
+    def __init__(self, *names: str) -> None:
+        self.names, self.asked = list(names), list[str]()
+
+    async def pages(self, resource: Any, labelSelector: str) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(f"{resource.path()} {labelSelector}")
+        yield {"items": [{"metadata": {"name": name}} for name in self.names]}
+
+
+def test_namespaces_are_served_by_their_labels_as_they_come_and_go() -> None:
+    server, woken = Labelled("lab"), list[str]()
+    selection = NamespaceSelection(cast(Client, server), "scenewright=served", woken.append, lambda: None)
+    assert "lab" not in selection
+    asyncio.run(selection.refresh())
+    assert "lab" in selection and "other" not in selection
+    server.names = ["other"]
+    asyncio.run(selection.refresh())
+    assert "lab" not in selection and "other" in selection
+    assert woken == ["lab", "other"], "what is there is looked at at once"
+    assert set(server.asked) == {"/api/v1/namespaces scenewright=served"}
+    assert "any" in NamespaceSelection(cast(Client, server), "", woken.append, lambda: None)
+
+
+def test_a_namespace_that_gets_the_label_has_its_objects_queued() -> None:
+    bench = Bench()
+    bench.put("yard", age=1)
+    asyncio.run(bench.queue.get(0.0))
+    bench.queue.done(YARD)
+    bench.router.resync_namespace("elsewhere")
+    assert len(bench.queue) == 0
+    bench.router.resync_namespace("lab")
+    assert asyncio.run(bench.queue.get(0.0)) == YARD

@@ -82,7 +82,7 @@ def test_a_killed_writer_leaves_nothing_visible_and_its_litter_is_removed(tmp_pa
     assert ended.returncode == -9
     assert list(store.list()) == []
     assert len(list((tmp_path / TEMPORARY).iterdir())) == 1
-    store.remove_litter()
+    store.remove_partial_files()
     assert not any(tmp_path.iterdir())
 
 
@@ -90,7 +90,7 @@ def test_litter_of_the_living_stays(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     with store._temporary() as own:
         own.write_bytes(b"on its way")
-        store.remove_litter()
+        store.remove_partial_files()
         assert own.exists()
 
 

@@ -6,8 +6,23 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from boto3.exceptions import S3UploadFailedError
+from botocore.exceptions import ClientError
+from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
-from scenewright_stages.store import AccessRefused, BucketMissing, StoreUnreachable, open_store
+from scenewright_stages.store import (
+    NEEDS_A_PERSON,
+    AccessRefused,
+    BucketMissing,
+    StoreError,
+    StoreMisused,
+    StoreUnreachable,
+    open_store,
+)
+from scenewright_stages.store.s3 import S3Store
+
+THROTTLED = ThrottledRetryableChecker._THROTTLED_ERROR_CODES
+TRANSIENT = TransientRetryableChecker._TRANSIENT_ERROR_CODES
 
 
 def test_a_missing_bucket_is_named(s3_bucket: str) -> None:
@@ -71,3 +86,77 @@ def test_bytes_that_are_not_those_of_their_checksum_may_be_asked_for_again(monke
     finally:
         server.shutdown()
         server.server_close()
+
+
+PASSING = [
+    ("ExpiredToken", 400),
+    ("ExpiredTokenException", 400),
+    ("TokenRefreshRequired", 400),
+    ("RequestTimeTooSkewed", 403),
+    ("RequestTimeout", 400),
+    ("ThrottlingException", 400),
+    ("Throttling", 400),
+    ("RequestLimitExceeded", 400),
+    ("TooManyRequests", 429),
+    ("TooManyRequestsException", 400),
+    ("IncompleteBody", 400),
+    ("BadDigest", 400),
+    ("XAmzContentSHA256Mismatch", 400),
+    ("OperationAborted", 409),
+    ("InternalError", 500),
+    ("InternalError", 200),
+    ("SlowDown", 503),
+    ("SlowDown", 200),
+    ("ServiceUnavailable", 503),
+    ("None", 502),
+    ("None", 520),
+    ("None", 429),
+    ("502", 502),
+    ("520", 520),
+    ("XMinioServerNotInitialized", 503),
+]
+REFUSED = [("AccessDenied", 403), ("403", 403), ("InvalidAccessKeyId", 403), ("SignatureDoesNotMatch", 403)]
+MISUSED = [("NotImplemented", 501), ("InvalidBucketName", 400), ("PermanentRedirect", 301), ("MethodNotAllowed", 405)]
+
+
+def answered(code: str, status: int) -> type[BaseException]:
+    """The class of the error that a client's error response becomes."""
+    store = S3Store("bucket", "prefix")
+    response = {"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    with pytest.raises(StoreError) as caught, store._explained("key"):
+        raise ClientError(response, "PutObject")
+    return type(caught.value)
+
+
+@pytest.mark.parametrize(("code", "status"), PASSING)
+def test_what_may_pass_is_waited_for(code: str, status: int) -> None:
+    assert answered(code, status) is StoreUnreachable
+
+
+@pytest.mark.parametrize("code", [*THROTTLED, *TRANSIENT])
+def test_whatever_botocore_calls_throttled_or_transient_is_waited_for(code: str) -> None:
+    assert answered(code, 400) is StoreUnreachable
+
+
+@pytest.mark.parametrize(("code", "status"), [*REFUSED, *MISUSED])
+def test_what_a_person_must_change_is_told_apart(code: str, status: int) -> None:
+    assert answered(code, status) is (AccessRefused if (code, status) in REFUSED else StoreMisused)
+    assert issubclass(answered(code, status), NEEDS_A_PERSON)
+
+
+def test_an_unheard_of_code_is_not_taken_for_a_mistake_of_the_user() -> None:
+    assert not issubclass(answered("SomethingNew", 400), NEEDS_A_PERSON)
+
+
+@pytest.mark.parametrize(("code", "kind"), [("SlowDown", StoreUnreachable), ("AccessDenied", AccessRefused)])
+def test_a_transfer_in_parts_ends_with_the_error_of_its_part(code: str, kind: type[StoreError]) -> None:
+    with pytest.raises(kind), S3Store("bucket", "prefix")._explained("key"):
+        try:
+            raise ClientError({"Error": {"Code": code, "Message": "m"}}, "UploadPart")
+        except ClientError as problem:
+            raise S3UploadFailedError(str(problem)) from problem
+
+
+def test_an_error_of_one_key_in_a_deletion_is_judged_as_any_other() -> None:
+    error = S3Store("bucket", "prefix")._error_for("key", {"Error": {"Key": "key", "Code": "InternalError"}})
+    assert isinstance(error, StoreUnreachable)

@@ -87,7 +87,7 @@ def test_who_must_end_waits_no_more(tmp_path: Path) -> None:
     assert time.monotonic() - began < 10.0
 
 
-def test_a_listing_that_broke_off_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_listing_that_broke_off_continues_where_it_was(tmp_path: Path) -> None:
     inner = BreakingList(tmp_path)
     for name in "edcba":
         inner.put_bytes(name, b"x")
@@ -105,7 +105,7 @@ def test_everything_else_is_the_stores_own(tmp_path: Path) -> None:
     store.put_file("c", tmp_path / "copy")
     store.delete(["a/b"])
     store.check_writable()
-    store.remove_litter()
+    store.remove_partial_files()
     assert store.head("a/b") is None and store.get_bytes("c") == b"content"
     with pytest.raises(ObjectMissing):
         store.get_bytes("a/b")

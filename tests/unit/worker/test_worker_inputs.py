@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import InputKind
+from scenewright_stages.contract.naming import stem_of, unique_ids
 from scenewright_stages.contract.samples import is_sample_id
 from scenewright_stages.worker.index.curated import list_dataset
 from scenewright_stages.worker.index.files import (
@@ -17,8 +18,6 @@ from scenewright_stages.worker.index.files import (
     list_files,
     select_entries,
     select_positions,
-    stem_of,
-    unique_ids,
 )
 from scenewright_stages.worker.process.endings import exceeds
 
@@ -157,6 +156,6 @@ def test_the_limit_of_failures(limit: str | int | None, failed: int, total: int,
     assert exceeds(limit, failed, total) is expected
 
 
-def test_a_limit_that_is_none_is_refused() -> None:
+def test_an_invalid_limit_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="maxFailedSamples"):
         exceeds("many", 1, 2)

@@ -47,7 +47,7 @@ def test_csv_cells_with_numbers_become_numbers() -> None:
 @pytest.mark.parametrize(
     ("rows", "uri", "remedy"),
     [
-        ([{"id": "a"}], LOCAL, "line 1 names no object"),
+        ([{"id": "a"}], LOCAL, "line 1 names no file"),
         ([{"uri": "a.png"}, {"uri": "a.png"}], LOCAL, "twice"),
         ([{"uri": "file:///etc/a.png"}], "s3://bucket/list.jsonl", "a list in an object store names objects"),
         ([{"uri": "/etc/a.png"}], "s3://bucket/list.jsonl", "a list in an object store names objects"),
@@ -61,7 +61,7 @@ def test_a_list_that_cannot_be_meant_is_refused(rows: list[dict[str, Any]], uri:
 
 
 def test_what_is_no_json_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="is not a list of samples"):
+    with pytest.raises(ConfigurationError, match="line 1 is not valid JSON"):
         parse_list(b"{not json", LOCAL, KIND)
 
 

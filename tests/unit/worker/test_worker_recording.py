@@ -12,13 +12,14 @@ import pytest
 
 from scenewright_stages.contract.errors import Abandoned, ConfigurationError
 from scenewright_stages.contract.records import Record
-from scenewright_stages.store import AccessRefused, StoredObject, StoreError, StoreFull, StoreUnreachable
+from scenewright_stages.store import AccessRefused, BucketMissing, StoredObject, StoreError, StoreFull, StoreUnreachable
 from scenewright_stages.store.local import LocalStore
 from scenewright_stages.worker.evidence import parse_records, read_histories
 from scenewright_stages.worker.process import logs
-from scenewright_stages.worker.process.endings import ending_for, store_fault
+from scenewright_stages.worker.process.endings import ending_for
 from scenewright_stages.worker.process.locking import OutputLock
 from scenewright_stages.worker.process.logs import LogCapture
+from scenewright_stages.worker.process.session import refused_at_start, store_fault
 from scenewright_stages.worker.process.stopping import Stop
 from scenewright_stages.worker.stage import recording
 from scenewright_stages.worker.stage.recording import Recorder, Start
@@ -175,18 +176,22 @@ def test_racing_processes_of_one_holder_all_get_the_lock(store: LocalStore, coun
     OutputLock(store, "another", os.getpid()).acquire()
 
 
-@pytest.mark.parametrize(
-    ("problem", "code"),
-    [
-        (StoreUnreachable("s3://b", "no answer", "wait"), 21),
-        (StoreFull("file:///x"), 10),
-        (AccessRefused("s3://b", "no", "ask"), 10),
-    ],
-)
-def test_a_fault_of_the_output_that_may_pass_costs_the_shard_a_retry_and_others_the_job(
-    problem: StoreError, code: int
+PERMANENT = (StoreFull("file:///x"), AccessRefused("s3://b", "no", "ask"), BucketMissing("s3://b"))
+PASSING = (StoreUnreachable("s3://b", "no answer", "wait"), StoreError("s3://b", "Unheard: of", "read"))
+
+
+@pytest.mark.parametrize("problem", [*PERMANENT, *PASSING], ids=lambda problem: type(problem).__name__)
+@pytest.mark.parametrize("in_pod", [True, False])
+def test_only_what_a_person_must_change_and_the_start_shows_ends_the_job(
+    problem: StoreError, in_pod: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ending_for(store_fault(problem)).code == code
+    monkeypatch.setenv("SCENEWRIGHT_STORAGE_PATIENCE", "300" if in_pod else "")
+    at_start = ending_for(refused_at_start("spec.output.uri", problem)).code
+    later = ending_for(store_fault(problem)).code
+    if in_pod:
+        assert (at_start, later) == (10 if problem in PERMANENT else 31, 31)
+    else:
+        assert (at_start, later) == (10, 10 if problem in PERMANENT else 31), "somebody waits at the terminal"
 
 
 class OthersEnd(LocalStore):

@@ -14,7 +14,7 @@ from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.worker.stage.sample_runner import Outcome, RunningSamples, SampleRunner
+from scenewright_stages.worker.stage.sample_runner import RunningSamples, SampleOutcome, SampleRunner
 from scenewright_stages.worker.worklists import WorkItem
 
 SPEC = StageSpec("stage", 1, "module:Class", (), (OutputContract("text", "{sample}/t", "text"),))
@@ -41,7 +41,7 @@ class Fragile(Stage):
         return self.smaller
 
 
-def attempt(stage: Fragile, folder: Path, retries: int | None = 0) -> Outcome:
+def attempt(stage: Fragile, folder: Path, retries: int | None = 0) -> SampleOutcome:
     def inputs(item: WorkItem, workspace: Path) -> StageInputs:
         return StageInputs(files={}, params=Params(), seed=42, workspace=workspace)
 

@@ -13,9 +13,10 @@ import re
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from scenewright.api.names import GROUP, PLURALS, SHORT_NAMES
+from scenewright.api.raw import Json
 from scenewright.kube.resources import OBJECTS, SECRETS
 from scenewright.planning.problems import Problem, SpecError, suggestion
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from scenewright.kube.client import ApiError
     from scenewright.kube.connection import Connection
 
-Json = dict[str, Any]
 T = TypeVar("T")
 
 _WATCH_SECONDS = 300

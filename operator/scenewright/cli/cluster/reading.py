@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from scenewright.api.raw import RawJson
+from scenewright.api.status import read_status
 from scenewright.cli.cluster.access import Cluster
 from scenewright.planning.lab import in_status, storage_secret
 from scenewright.planning.problems import Problem, SpecError
@@ -22,7 +23,7 @@ class StorageError(Exception):
     """The storage could not be read; the message is one line."""
 
 
-def storage_environment(cluster: Cluster, raw: Mapping[str, Any], use_secret: bool) -> dict[str, str]:
+def storage_environment(cluster: Cluster, raw: RawJson, use_secret: bool) -> dict[str, str]:
     """The environment of the reader: the user's own, optionally with the keys of the object's Secret.
 
     Raises:
@@ -31,7 +32,7 @@ def storage_environment(cluster: Cluster, raw: Mapping[str, Any], use_secret: bo
     """
     if not use_secret:
         return dict(os.environ)
-    name = storage_secret(raw["spec"], in_status(raw.get("status") or {}))
+    name = storage_secret(raw["spec"], in_status(read_status(raw.get("status") or {})))
     if not name:
         raise SpecError([Problem("spec.storage.secretName", "", "is empty: leave out --use-secret")])
     held = cluster.secret(name)

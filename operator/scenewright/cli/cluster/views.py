@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
+from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import ENDS, number_texts, rate_text
 from scenewright.cli.texts import count, counted, duration
 
-Json = Mapping[str, Any]
 Mark = Literal["pending", "waiting", "running", "done", "current", "excluded", "failed"]
 
 _MARKS: dict[str, Mark] = {
@@ -88,7 +88,7 @@ class ObjectView:
     reason: str
     message: str
     stages: tuple[StageView, ...] = ()
-    failures: tuple[Json, ...] = ()
+    failures: tuple[RawJson, ...] = ()
     notices: tuple[str, ...] = ()
     lab: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class ObjectView:
         return f"{self.kind.lower()}/{self.name}"
 
 
-def view_of(raw: Json, now: datetime) -> ObjectView:
+def view_of(raw: RawJson, now: datetime) -> ObjectView:
     """The view of a raw object; ignores fields that a newer operator adds."""
     metadata, status = raw["metadata"], raw.get("status") or {}
     reason, message = _why(status)
@@ -132,7 +132,7 @@ def view_of(raw: Json, now: datetime) -> ObjectView:
     )
 
 
-def summary(raw: Json) -> dict[str, Any]:
+def summary(raw: RawJson) -> Json:
     """The object as JSON for programs: identity and raw status."""
     metadata = raw["metadata"]
     return {
@@ -189,7 +189,7 @@ def _stage_line(stage: StageView) -> str:
     return f"{stage.name}: {', '.join([words, *parts])}"
 
 
-def _why(status: Json) -> tuple[str, str]:
+def _why(status: RawJson) -> tuple[str, str]:
     """Reason and message of the condition that explains the phase."""
     held = {each["type"]: each for each in status.get("conditions", ()) if each.get("status") == "True"}
     found = [each for each in status.get("conditions", ()) if each["type"] == "Accepted" and each["status"] == "False"]
@@ -197,7 +197,7 @@ def _why(status: Json) -> tuple[str, str]:
     return (found[0].get("reason", ""), found[0].get("message", "")) if found else ("", "")
 
 
-def _notices(status: Json, behind: bool) -> tuple[str, ...]:
+def _notices(status: RawJson, behind: bool) -> tuple[str, ...]:
     found = ["the operator has not seen the last change yet; does it run?"] if behind and status else []
     if not status:
         found.append("no operator has looked at this object yet; does it run, and watch this namespace?")
@@ -206,7 +206,7 @@ def _notices(status: Json, behind: bool) -> tuple[str, ...]:
     return (*found, *status.get("warnings", ()))
 
 
-def _stage(raw: Json, now: datetime) -> StageView:
+def _stage(raw: RawJson, now: datetime) -> StageView:
     samples = raw.get("samples", {})
     mark = _MARKS.get(raw.get("state", ""), "pending")
     started, finished, eta = (_optional_time(raw.get(name, "")) for name in ("startedAt", "finishedAt", "eta"))
@@ -226,7 +226,7 @@ def _stage(raw: Json, now: datetime) -> StageView:
     )
 
 
-def _shards(shards: Json, mark: Mark) -> str:
+def _shards(shards: RawJson, mark: Mark) -> str:
     total = shards.get("total", 0)
     if not total:
         return ""
@@ -238,7 +238,7 @@ def _shards(shards: Json, mark: Mark) -> str:
     return f"{count(total, 'shard')}{lost}"
 
 
-def _pipeline_of(spec: Json) -> str:
+def _pipeline_of(spec: RawJson) -> str:
     common = {"input", "output", "storage", "execution", "models", "scheduling", "suspend", "dataset"}
     return next((name for name, block in spec.items() if name not in common and isinstance(block, dict)), "")
 

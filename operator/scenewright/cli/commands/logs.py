@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import ENDS
 from scenewright.cli.cluster.access import Cluster, Gone, Place, Reference, connect, parse
 from scenewright.cli.cluster.reading import StorageError, last_line, reader_command, storage_environment
@@ -48,7 +49,7 @@ class Labels:
     pattern: re.Pattern[str]
     _attempts: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
-    def of(self, key: str) -> tuple[str, dict[str, Any]]:
+    def of(self, key: str) -> tuple[str, Json]:
         """The label, and the same as JSON for programs."""
         found = self.pattern.fullmatch(key)
         if found is None:
@@ -78,7 +79,7 @@ def logs_command(
         return 1
 
 
-def logs_prefix(raw: Mapping[str, Any], selection: Selection) -> str:
+def logs_prefix(raw: RawJson, selection: Selection) -> str:
     """Folder with the logs of the selected run, by default the last one.
 
     Raises:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from scenewright.api.raw import Json
 from scenewright.cli.texts import print_json, print_problems, size, table_console
 from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.planning.problems import Problem, suggestion
@@ -76,7 +77,7 @@ def _refused(problem: Problem) -> int:
     return COMMAND_REFUSED
 
 
-def _rows(facts: BackendFacts) -> list[dict[str, Any]]:
+def _rows(facts: BackendFacts) -> list[Json]:
     """One row per set of weights of each variant; one row for a backend without weights."""
     base = {
         "capability": facts.capability,
@@ -87,17 +88,38 @@ def _rows(facts: BackendFacts) -> list[dict[str, Any]]:
         "image": facts.image,
         "extra": facts.extra,
         "notes": facts.notes,
+        "evidence": facts.evidence,
     }
     default = next(iter(facts.weights), "")
     rows = [
-        {**base, "gpuMemoryGiB": facts.gpu_memory(variant), **_weights(weights, variant, variant == default)}
+        {
+            **base,
+            "gpuMemoryGiB": facts.gpu_memory(variant),
+            **_traits(facts, variant),
+            **_weights(weights, variant, variant == default),
+        }
         for variant, sets in facts.weights.items()
         for weights in sets
     ]
-    return rows or [{**base, "state": "built in"}]
+    return rows or [{**base, **_traits(facts, ""), **_formula(facts), "state": "built in"}]
 
 
-def _weights(weights: Weights, variant: str, is_default: bool) -> dict[str, Any]:
+def _traits(facts: BackendFacts, variant: str) -> Json:
+    traits = facts.depth_traits(variant)
+    if traits is None:
+        return {}
+    return {"scale": traits.scale, "marksSky": traits.marks_sky, "predictsNewViews": traits.predicts_new_views}
+
+
+def _formula(facts: BackendFacts) -> Json:
+    """Licence of a method that the backend implements without weights."""
+    if facts.formula is None:
+        return {}
+    need = licence_need(facts.formula)
+    return {"licence": need.licence, "licenceUrl": need.url, "mustBeAccepted": need.needed}
+
+
+def _weights(weights: Weights, variant: str, is_default: bool) -> Json:
     status = weights_status(weights, default_cache_dir())
     return {
         "weights": weights.id,
@@ -112,7 +134,7 @@ def _weights(weights: Weights, variant: str, is_default: bool) -> dict[str, Any]
     }
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: list[Json]) -> None:
     from rich.table import Table
 
     console = table_console()
@@ -127,13 +149,17 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     console.print(f"model cache: {default_cache_dir()}", style="dim", soft_wrap=True)
 
 
-def _add_backend(table: Table, title: str, rows: list[dict[str, Any]]) -> None:
+def _add_backend(table: Table, title: str, rows: list[Json]) -> None:
     """Adds a line for the backend and one for each of its weights."""
     memory = rows[0]["gpuMemoryGiB"]
     state = rows[0]["state"] if "weights" not in rows[0] else ""
-    table.add_row(f"{title} ({f'GPU, {memory:.0f} GiB' if memory else 'CPU'})", "", "", state, style="bold")
+    licence = _licence_cell(rows[0]) if "weights" not in rows[0] else ""
+    table.add_row(f"{title} ({f'GPU, {memory:.0f} GiB' if memory else 'CPU'})", licence, "", state, style="bold")
     for row in rows:
         if "weights" in row:
-            licence = row["licence"] + (" *" if row["mustBeAccepted"] else "")
-            cells = (f"  {row['weights']}", licence, size(row["bytes"]), row["state"])
+            cells = (f"  {row['weights']}", _licence_cell(row), size(row["bytes"]), row["state"])
             table.add_row(*cells, style="dim" if row["state"] == "missing" else "")
+
+
+def _licence_cell(row: Json) -> str:
+    return f"{row.get('licence', '')}{' *' if row.get('mustBeAccepted') else ''}"

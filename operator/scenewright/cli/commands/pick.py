@@ -10,11 +10,12 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from scenewright.api.names import RETRY_ANNOTATION
+from scenewright.api.raw import RawJson
+from scenewright.api.status import read_status
 from scenewright.cli.cluster.access import Place, connect, is_reference, parse
 from scenewright.cli.cluster.reading import storage_environment
 from scenewright.cli.commands.run import run_settings
@@ -83,20 +84,22 @@ def pick_command(
     return 0
 
 
-def _target(target: str, where: Place, use_secret: bool, others: Sequence[Path]) -> tuple[Plan, Mapping[str, str], Any]:
+def _target(
+    target: str, where: Place, use_secret: bool, others: Sequence[Path]
+) -> tuple[Plan, Mapping[str, str], Callable[[], object]]:
     """The plan, the environment of its process, and a function to call once a choice is stored."""
     if not is_reference(target):
         plan = _local_plan(Path(target), others)
         again = f"`scenewright run {target}` continues with it"
         return plan, os.environ, lambda: print(again)
-    from scenewright.reconcile.decide.memory import read_status, with_inputs
+    from scenewright.reconcile.decide.memory import with_inputs
 
     cluster, reference = connect(where), parse(target)
     raw = cluster.get(reference)
     document = {name: raw[name] for name in ("apiVersion", "kind", "spec")}
-    status = raw.get("status") or {}
+    status = read_status(raw.get("status") or {})
     document["metadata"] = {"name": raw["metadata"]["name"]}
-    plan = with_inputs(make_plan(document, defaults=in_status(status)), read_status(status))
+    plan = with_inputs(make_plan(document, defaults=in_status(status)), status)
     environment = storage_environment(cluster, raw, use_secret)
     return plan, environment, lambda: retry_object(target, where, as_json=False)
 
@@ -114,7 +117,7 @@ def _local_plan(file: Path, others: Sequence[Path]) -> Plan:
     return plan.with_resolved(resolved)
 
 
-def _answer(sample: str, choices: Sequence[str], questions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _answer(sample: str, choices: Sequence[str], questions: Sequence[RawJson]) -> dict[str, str]:
     """Parses the choices of the command line; a choice without ``question=`` answers the question at its position."""
     asked = next((each for each in questions if each["sample"] == sample), None)
     if asked is None:
@@ -130,7 +133,7 @@ def _answer(sample: str, choices: Sequence[str], questions: Sequence[Mapping[str
     return answer
 
 
-def _print(plan: Plan, questions: Sequence[Mapping[str, Any]], answered: str) -> None:
+def _print(plan: Plan, questions: Sequence[RawJson], answered: str) -> None:
     if answered:
         print(f"{answered}: stored")
     if not questions:

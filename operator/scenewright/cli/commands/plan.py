@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.cli.commands.run import run_settings
 from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.texts import count, duration, print_json, print_problems, refusing, table_console
@@ -50,7 +50,7 @@ def plan_command(files: Sequence[Path], changes: Changes, *, as_json: bool, forc
     return code
 
 
-def _planned(plan: Plan, outputs: Mapping[ObjectReference, str], force: bool) -> tuple[Plan, Outcome, dict[str, Any]]:
+def _planned(plan: Plan, outputs: Mapping[ObjectReference, str], force: bool) -> tuple[Plan, Outcome, Json]:
     """What a run would do, or which unpublished object it waits for."""
     resolved = resolved_from(plan, outputs)
     if isinstance(resolved, ObjectReference):
@@ -59,7 +59,7 @@ def _planned(plan: Plan, outputs: Mapping[ObjectReference, str], force: bool) ->
     return plan, *LocalRun(plan, run_settings(plan, force=force), lambda event: None, os.environ).plan_only()
 
 
-def plan_json(plan: Plan, outcome: Outcome, found: dict[str, Any]) -> dict[str, Any]:
+def plan_json(plan: Plan, outcome: Outcome, found: Json) -> Json:
     """The plan as JSON for programs."""
     return {
         "kind": plan.kind,
@@ -76,7 +76,7 @@ def plan_json(plan: Plan, outcome: Outcome, found: dict[str, Any]) -> dict[str, 
     }
 
 
-def _stage_json(plan: Plan, found: dict[str, Any]) -> dict[str, Any]:
+def _stage_json(plan: Plan, found: Json) -> Json:
     stage = plan.stage(found["name"])
     return {
         **found,
@@ -88,7 +88,7 @@ def _stage_json(plan: Plan, found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
+def _print_plan(plan: Plan, found: Json) -> None:
     from rich.table import Table
 
     console = table_console()
@@ -109,7 +109,7 @@ def _print_plan(plan: Plan, found: dict[str, Any]) -> None:
         console.print(f"warning: {warning}", markup=False)
 
 
-def _notes(plan: Plan, found: dict[str, Any]) -> list[str]:
+def _notes(plan: Plan, found: Json) -> list[str]:
     """What the table does not show: weights without which nothing runs on this machine, and limits of such a plan."""
     # A job with a local output cannot run in a cluster.
     elsewhere = [] if local_path(plan.spec.output.uri) is not None else [_WITHOUT_LAB]
@@ -119,12 +119,12 @@ def _notes(plan: Plan, found: dict[str, Any]) -> list[str]:
     return [*(f"it cannot run on this machine yet: {problem}" for problem in lacking), *elsewhere]
 
 
-def _print_notes(plan: Plan, found: dict[str, Any]) -> None:
+def _print_notes(plan: Plan, found: Json) -> None:
     for note in _notes(plan, found):
         print(f"note: {note}")
 
 
-def _cells(plan: Plan, stage: dict[str, Any]) -> tuple[str, ...]:
+def _cells(plan: Plan, stage: Json) -> tuple[str, ...]:
     backends = "\n".join(f"{capability}: {name}" for capability, name in stage["backends"].items())
     gpus = stage["resources"]["gpus"]
     why = ", ".join(f"{reason} ({number})" for reason, number in stage["reasons"].items())

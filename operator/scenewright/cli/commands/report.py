@@ -8,8 +8,8 @@ import tempfile
 import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.cli.cluster.access import Place, connect, parse
 from scenewright.cli.cluster.reading import StorageError, copy_object, storage_environment
 from scenewright.cli.cluster.views import plain_lines, summary, view_of
@@ -107,7 +107,7 @@ def report_object(target: str, place: Place, *, open_page: bool, use_secret: boo
     return 0
 
 
-def _open(page: str, environment: dict[str, Any]) -> None:
+def _open(page: str, environment: Json) -> None:
     if not page:
         raise SpecError([Problem("status.outputs.report", "", "there is no report yet: the run has not published")])
     target = Path(tempfile.mkdtemp(prefix="scenewright-")) / "report.html"

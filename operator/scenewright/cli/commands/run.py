@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scenewright.cli.board import Board
-from scenewright.cli.manifests import Changes, load_plans, reference_to
+from scenewright.cli.manifests import Changes, input_choices, load_plans, reference_to
 from scenewright.cli.results import outcome_json
 from scenewright.cli.texts import print_json, print_problems, refusing
 from scenewright.execution.devices import available_cpus, thread_environment
@@ -42,6 +42,9 @@ def run_command(
 
     With `rerun` a viewer shows the scenes while they grow.
     """
+    if not as_json:
+        for line in filter(None, (input_choices(file, changes) for file in files)):
+            print(line, flush=True)
     if not rerun:
         return _run_all(load_plans(files, changes), as_json, retry_failed, force, processes_per_gpu)
     from scenewright.cli.viewer import showing, viewer_here

@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.cli.cluster.access import Cluster, Gone, Place, Reference, connect, parse
 from scenewright.cli.cluster.views import ObjectView, exit_code, plain_lines, summary, view_of
 from scenewright.cli.texts import print_json, refusing, table_console
@@ -109,12 +109,12 @@ def _show_all(cluster: Cluster, all_namespaces: bool, watch: bool, as_json: bool
     return 0
 
 
-def _lists(cluster: Cluster, all_namespaces: bool, watch: bool) -> Iterator[list[dict[str, Any]]]:
+def _lists(cluster: Cluster, all_namespaces: bool, watch: bool) -> Iterator[list[Json]]:
     yield cluster.list(all_namespaces)
     while watch:
         time.sleep(SECONDS_BETWEEN_LISTS)
         yield cluster.list(all_namespaces)
 
 
-def _view(raw: dict[str, Any]) -> ObjectView:
+def _view(raw: Json) -> ObjectView:
     return view_of(raw, datetime.now(UTC))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from scenewright.api.raw import Json
 from scenewright.execution.devices import thread_environment
 from scenewright.execution.jobs import volumes
 from scenewright.execution.jobs.request import JobRequest
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.layout import STORAGE_KEYS
-from scenewright_stages.contract.task import ENVIRONMENT
+from scenewright_stages.contract.task import QUIT_URLS_ENVIRONMENT, task_environment
 
 TOKEN_KEY = "HF_TOKEN"
 REQUIRED_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -35,7 +34,7 @@ _FIXED = {
 }
 
 
-def environment_of(request: JobRequest) -> list[dict[str, Any]]:
+def environment_of(request: JobRequest) -> list[Json]:
     """The container's ``env`` without duplicate names. Our variables override those of the configuration."""
     referenced = _referenced(request)
     taken = {entry["name"] for entry in referenced}
@@ -54,7 +53,7 @@ def _values(request: JobRequest) -> dict[str, str]:
         **_worker(request),
         **_models(request),
         **_progress(request),
-        ENVIRONMENT: _task(request),
+        **task_environment(_task(request)),
     }
 
 
@@ -70,6 +69,8 @@ def _worker(request: JobRequest) -> dict[str, str]:
         "SCENEWRIGHT_GPUS": str(request.needs.gpus),
         "SCENEWRIGHT_STORAGE_PATIENCE": str(request.settings.storage_patience_seconds),
     }
+    if urls := request.settings.sidecar_quit_urls:
+        found[QUIT_URLS_ENVIRONMENT] = " ".join(urls)
     if not request.needs.gpus:
         # CUDA images request all GPUs, and a node with NVIDIA's runtime as its default would grant them.
         found["NVIDIA_VISIBLE_DEVICES"] = "void"
@@ -111,10 +112,10 @@ def _threads(request: JobRequest) -> int:
     return max(1, request.needs.threads // request.processes)
 
 
-def _referenced(request: JobRequest) -> list[dict[str, Any]]:
+def _referenced(request: JobRequest) -> list[Json]:
     """Variables with ``valueFrom``: the Pod's own uid, and keys of Secrets."""
     own_uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
-    found: list[dict[str, Any]] = [{"name": "SCENEWRIGHT_POD", "valueFrom": own_uid}]
+    found: list[Json] = [{"name": "SCENEWRIGHT_POD", "valueFrom": own_uid}]
     secret = request.plan.spec.storage.secret_name
     if secret:
         # Without the required keys the Pod must not start: it would use the node's identity.
@@ -127,5 +128,5 @@ def _referenced(request: JobRequest) -> list[dict[str, Any]]:
     return found
 
 
-def _secret(key: str, secret: str, *, optional: bool, variable: str = "") -> dict[str, Any]:
+def _secret(key: str, secret: str, *, optional: bool, variable: str = "") -> Json:
     return {"name": variable or key, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": optional}}}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from scenewright.api.names import API_VERSION
+from scenewright.api.raw import Json
 from scenewright.execution.jobs import names
-from scenewright.execution.jobs.names import job_name, output_place
+from scenewright.execution.jobs.names import job_name
 from scenewright.execution.jobs.pod import CONTAINER, pod_spec
 from scenewright.execution.jobs.request import CreateJob, JobRequest, Owner
 from scenewright.execution.jobs.resources import gibibytes, needs_of
@@ -17,12 +16,12 @@ from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.keys import short_hash
 
 
-def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSettings) -> dict[str, Any]:
+def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSettings) -> Json:
     """The manifest of the Job; the same arguments give the same manifest.
 
     Raises:
         UnknownImageError: the configuration has no image for the step.
-        ValueError: the task does not fit into its environment variable.
+        TaskTooLargeError: the task does not fit into the Pod's environment.
     """
     request = JobRequest(plan, owner, create, needs_of(plan, create.step, settings), settings)
     own = names.labels_of(owner.kind, owner.name, owner.uid, create.step, create.run, plan.work_hash)
@@ -40,7 +39,7 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
             "name": job_name(owner.kind, owner.name, owner.uid, plan.work_hash, create.step),
             "namespace": owner.namespace,
             "labels": {**found, **({names.QUEUE: queue} if queue else {})},
-            "annotations": {names.TEMPLATE: short_hash([template, queue]), **_annotations(request)},
+            "annotations": {names.TEMPLATE: short_hash([template, queue])},
             "ownerReferences": [_owner_reference(owner)],
         },
         "spec": {
@@ -58,25 +57,13 @@ def queue_of(request: JobRequest) -> str:
     return named or scheduling.labels.get(names.QUEUE, "")
 
 
-def _annotations(request: JobRequest) -> dict[str, str]:
-    """Annotations that the operator reads later: GPUs per Pod, and where the Pods write."""
-    spec = request.plan.spec
-    place = output_place(request.owner.namespace, spec.storage.secret_name, spec.output.uri)
-    found = {names.GPUS: str(request.needs.gpus)}
-    if not request.create.plan_only:
-        found[names.OUTPUT] = place
-        if hosts := request.plan.pipeline.hosts:
-            found[names.HOSTS] = ",".join(hosts)
-    return found
-
-
-def _pod_metadata(request: JobRequest, labels: dict[str, str]) -> dict[str, Any]:
+def _pod_metadata(request: JobRequest, labels: dict[str, str]) -> Json:
     egress, memory = request.stage.egress if request.stage else "", request.needs.gpu_memory_gib
     found = {"labels": {**labels, names.EGRESS: names.label_value(egress)} if egress else labels}
     return {**found, "annotations": {names.GPU_MEMORY: gibibytes(memory)}} if memory else found
 
 
-def _job_spec(request: JobRequest) -> dict[str, Any]:
+def _job_spec(request: JobRequest) -> Json:
     execution, shards = request.plan.spec.execution, request.create.shards
     return {
         "completionMode": "Indexed",
@@ -90,7 +77,7 @@ def _job_spec(request: JobRequest) -> dict[str, Any]:
     }
 
 
-def _on_exit(action: str, code: ExitCode) -> dict[str, Any]:
+def _on_exit(action: str, code: ExitCode) -> Json:
     return {"action": action, "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [int(code)]}}
 
 
@@ -103,7 +90,7 @@ _FAILURE_RULES = [
 """Pod failure policy; the first match wins, and any other failure counts against the index's backoff limit."""
 
 
-def _owner_reference(owner: Owner) -> dict[str, Any]:
+def _owner_reference(owner: Owner) -> Json:
     return {
         "apiVersion": API_VERSION,
         "kind": owner.kind,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from posixpath import normpath
+
+from scenewright.api.uris import normalised
 
 MAXIMUM_INDEX_DIGITS = 4
 """A stage has at most 10,000 shards."""
@@ -41,17 +42,6 @@ def output_place(namespace: str, secret: str, uri: str) -> str:
     return f"{namespace}/{secret} {plain}" if plain and secret else plain
 
 
-def normalised(uri: str) -> str:
-    """The URI in canonical form, without ``.``, ``..``, doubled and trailing slashes."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return ""
-    # Normalise only the path, so that `..` cannot leave the bucket.
-    bucket, _, path = rest.partition("/")
-    inside = normpath("/" + path).lstrip("/")
-    return f"{scheme.lower()}://{bucket}/{inside}".rstrip("/")
-
-
 def _step_part(step: str) -> str:
     plain = _label_part(step, _STEP_LENGTH)
     if plain == step:
@@ -79,10 +69,7 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 GPU_MEMORY = f"{PREFIX}gpu-memory"
 """Annotation with the GPU memory that a Pod needs, for which Kubernetes has no resource."""
 TEMPLATE = f"{PREFIX}template"
-OUTPUT = f"{PREFIX}output"
-HOSTS = f"{PREFIX}hosts"
-GPUS = f"{PREFIX}gpus"
-"""Annotations of Jobs: hash of the Pod template and queue, output, folders in it for other objects, GPUs per Pod."""
+"""Annotation of Jobs: hash of the Pod template and queue."""
 
 MANAGED_SELECTOR = f"{MANAGED}=true"
 """Label selector of the informers."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.api.scheduling import ResourceClaim, Toleration
 from scenewright.execution.jobs.environment import environment_of
 from scenewright.execution.jobs.request import JobRequest
@@ -52,7 +52,7 @@ class UnknownImageError(ValueError):
     """The operator's configuration has no image of that name."""
 
 
-def pod_spec(request: JobRequest) -> dict[str, Any]:
+def pod_spec(request: JobRequest) -> Json:
     """The Pod's ``spec``.
 
     Raises:
@@ -89,7 +89,7 @@ def image_of(request: JobRequest) -> str:
     return images[name]
 
 
-def _container(request: JobRequest) -> dict[str, Any]:
+def _container(request: JobRequest) -> Json:
     return {
         "name": CONTAINER,
         "image": image_of(request),
@@ -109,20 +109,19 @@ def _container(request: JobRequest) -> dict[str, Any]:
     }
 
 
-def _pod_security(settings: PodSettings) -> dict[str, Any]:
+def _pod_security(settings: PodSettings) -> Json:
+    user = {"runAsUser": settings.user, "runAsGroup": settings.user, "fsGroup": settings.user} if settings.user else {}
     return {
         "runAsNonRoot": True,
-        "runAsUser": settings.user,
-        "runAsGroup": settings.user,
-        "fsGroup": settings.user,
+        **user,
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 
-def _identity(request: JobRequest) -> dict[str, Any]:
+def _identity(request: JobRequest) -> Json:
     """Service account for the object storage, and pull secrets for the registry."""
-    found: dict[str, Any] = {}
+    found: Json = {}
     account = request.plan.spec.storage.service_account_name
     if account:
         found["serviceAccountName"] = account
@@ -133,7 +132,7 @@ def _identity(request: JobRequest) -> dict[str, Any]:
     return found
 
 
-def _placement(request: JobRequest) -> dict[str, Any]:
+def _placement(request: JobRequest) -> Json:
     """Where the Pod may run. Runtime class and resource claims apply only with a GPU."""
     scheduling, settings = request.plan.spec.scheduling, request.settings
     on_gpu = request.needs.gpus > 0
@@ -148,7 +147,7 @@ def _placement(request: JobRequest) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _as_given(block: Toleration | ResourceClaim) -> dict[str, Any]:
+def _as_given(block: Toleration | ResourceClaim) -> Json:
     """A block of the spec in Kubernetes' form, without empty fields."""
     dumped = block.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {name: value for name, value in dumped.items() if value != ""}

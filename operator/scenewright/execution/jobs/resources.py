@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 from scenewright.api.execution import ResourceRequirements
+from scenewright.api.raw import Json
 from scenewright.execution.jobs.settings import PodSettings
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.pipeline import Resources, StageSpec
@@ -64,8 +64,8 @@ class StepNeeds:
         """Threads of numeric libraries: the CPU limit, or the request if there is no limit, rounded up."""
         return max(1, ceil(number_of(self.limits.get("cpu", self.requests["cpu"]))))
 
-    def container_resources(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"requests": dict(self.requests), "limits": dict(self.limits)}
+    def container_resources(self) -> Json:
+        found: Json = {"requests": dict(self.requests), "limits": dict(self.limits)}
         if self.claims:
             found["claims"] = [{"name": name} for name in self.claims]
         return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from scenewright.api.raw import Json
 from scenewright_stages.contract.params import Params
 
 PROGRESS_AUDIENCE = "scenewright-progress"
@@ -63,7 +64,11 @@ class PodSettings(Params):
     scratch_storage_class: str = Field(
         default="", description="StorageClass of a volume for each Pod's scratch space; empty: the node's own disk."
     )
-    user: int = Field(default=65532, ge=1, description="Numeric user and group of all processes.")
+    user: int = Field(
+        default=65532,
+        ge=0,
+        description="Numeric user and group of all processes; 0: the cluster gives them, as OpenShift does.",
+    )
     grace_seconds: int = Field(default=30, ge=10, description="From SIGTERM to SIGKILL.")
     step_deadline_seconds: int = Field(
         default=86_400, ge=600, description="Longest lifetime of a Pod of models, index or publish."
@@ -71,11 +76,15 @@ class PodSettings(Params):
     storage_patience_seconds: int = Field(
         default=300, ge=0, le=86_400, description="How long a process waits for storage that does not answer."
     )
+    sidecar_quit_urls: list[Annotated[str, Field(pattern=r"^http://(127\.0\.0\.1|localhost)(:[0-9]+)?/")]] = Field(
+        default_factory=list,
+        description="Where the worker posts at its end, so that injected containers end too: their own addresses.",
+    )
     environment: dict[str, str] = Field(
         default_factory=dict, description="Extra variables of all Pods, such as proxy settings; ours override them."
     )
     node_selector: dict[str, str] = Field(default_factory=dict, description="The object's own entries override it.")
-    tolerations: list[dict[str, Any]] = Field(default_factory=list, description="In addition to those of the object.")
+    tolerations: list[Json] = Field(default_factory=list, description="In addition to those of the object.")
 
     progress: ProgressTarget = ProgressTarget()
     model_cache: ModelCacheSettings = ModelCacheSettings()

@@ -5,8 +5,7 @@ Everything else of the container's file system is read-only.
 
 from __future__ import annotations
 
-from typing import Any
-
+from scenewright.api.raw import Json
 from scenewright.execution.jobs.request import JobRequest
 from scenewright.execution.jobs.resources import gibibytes
 
@@ -23,11 +22,11 @@ TOKEN = f"{TOKEN_FOLDER}/token"
 _SCRATCH, _SHARED, _MODELS, _TOKEN = "scratch", "shared-memory", "models", "progress-token"
 
 
-def volumes_of(request: JobRequest) -> list[dict[str, Any]]:
+def volumes_of(request: JobRequest) -> list[Json]:
     """The Pod's ``volumes``."""
     # The processes of a Pod exchange data through it, as NCCL does.
     shared = {"medium": "Memory", "sizeLimit": gibibytes(request.processes * request.settings.shared_memory_gib)}
-    found: list[dict[str, Any]] = [
+    found: list[Json] = [
         {"name": _SCRATCH, **_scratch(request)},
         {"name": _SHARED, "emptyDir": shared},
     ]
@@ -40,9 +39,9 @@ def volumes_of(request: JobRequest) -> list[dict[str, Any]]:
     return found
 
 
-def mounts_of(request: JobRequest) -> list[dict[str, Any]]:
+def mounts_of(request: JobRequest) -> list[Json]:
     """The container's ``volumeMounts``."""
-    found: list[dict[str, Any]] = [
+    found: list[Json] = [
         {"name": _SCRATCH, "mountPath": SCRATCH},
         {"name": _SCRATCH, "mountPath": TEMPORARY, "subPath": "tmp"},
         {"name": _SHARED, "mountPath": SHARED_MEMORY},
@@ -56,7 +55,7 @@ def mounts_of(request: JobRequest) -> list[dict[str, Any]]:
     return found
 
 
-def _scratch(request: JobRequest) -> dict[str, Any]:
+def _scratch(request: JobRequest) -> Json:
     size, storage_class = gibibytes(request.needs.scratch_gib), request.settings.scratch_storage_class
     if not storage_class:
         return {"emptyDir": {"sizeLimit": size}}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest, job_name
 from scenewright.execution.jobs.pod import UnknownImageError
-from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, but_for
+from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, ignore_statuses
 from scenewright.kube.resources import JOBS, OBJECTS, PODS
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.act.deletion import EndingNamespaces, delete_job, namespace_ends
@@ -34,6 +34,7 @@ from scenewright.reconcile.decide.actions import (
 from scenewright.reconcile.lease import Leadership
 from scenewright.telemetry.metrics import RELEASED
 from scenewright.telemetry.progress.store import ProgressStore
+from scenewright_stages.contract.task import TaskTooLargeError
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Actor:
                 case ReleasePod():
                     await self._release_pod(owner, action)
                 case DeleteObject():
-                    with but_for(*GONE):
+                    with ignore_statuses(*GONE):
                         path = OBJECTS[owner.kind], owner.namespace, owner.name
                         await self.client.delete(*path, action.uid, "Background")
         return answered
@@ -108,7 +109,7 @@ class Actor:
         self.progress.forget_step(owner.uid, action.step)
         self._keep_job(raw)
 
-    def _manifest(self, plan: Plan, owner: ObservedObject, action: CreateJob) -> dict[str, Any]:
+    def _manifest(self, plan: Plan, owner: ObservedObject, action: CreateJob) -> Json:
         try:
             return job_manifest(plan, owner, action, self.pod_settings)
         except UnknownImageError as error:
@@ -116,12 +117,16 @@ class Actor:
             name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
             self.inspector.note_refused(owner.uid, name, str(error))
             raise RefusedError(str(error)) from error
+        except TaskTooLargeError as error:
+            name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
+            self.inspector.note_refused(owner.uid, name, f"{error}; shorten the lists in the spec", invalid=True)
+            raise RefusedError(str(error)) from error
 
     def _refused(self, owner: ObservedObject, name: str, error: ApiError) -> Exception:
         """The error to raise. A refusal by quota or policy is also noted for the next decision."""
         if error.passing or namespace_ends(error) or error.status == 401:
             return error
-        self.inspector.note_refused(owner.uid, name, error.message, invalid=error.status == 422)
+        self.inspector.note_refused(owner.uid, name, error.message, invalid=error.malformed)
         return RefusedError(error.message)
 
     async def _adopt(self, owner: ObservedObject, plan: Plan, name: str) -> None:
@@ -146,11 +151,11 @@ class Actor:
             "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         body = {"metadata": {"uid": action.uid}, "status": {"phase": "Failed", "conditions": [condition]}}
-        with but_for(*GONE):
+        with ignore_statuses(*GONE):
             await self.client.patch(PODS, owner.namespace, action.name, body, "status", STRATEGIC_PATCH)
             RELEASED.inc()
 
-    def _keep_job(self, raw: dict[str, Any]) -> None:
+    def _keep_job(self, raw: Json) -> None:
         job = read(observed_job, raw, JOBS.plural)
         if job is not None:
             self.jobs.put(job, int(raw["metadata"]["resourceVersion"]))

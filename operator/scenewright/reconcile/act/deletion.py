@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from scenewright.kube.client import GONE, ApiError, Client, but_for
+from scenewright.kube.client import GONE, ApiError, Client, ignore_statuses
 from scenewright.kube.resources import JOBS
 from scenewright.reconcile.cache.observation import ObservedJob
 from scenewright.reconcile.cache.projection import observed_job, read
@@ -28,7 +28,7 @@ async def delete_job(
     Raises:
         ApiError: it was not deleted.
     """
-    with but_for(*GONE):
+    with ignore_statuses(*GONE):
         raw = await client.delete(JOBS, namespace, name, uid, propagation)
         job = read(observed_job, raw, JOBS.plural) if raw.get("kind") == "Job" else None
         if job is not None:

@@ -6,13 +6,14 @@ Decisions make no requests: they return an `Inspect` action, the actor asks, and
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
+from scenewright.api.raw import Json, RawJson
 from scenewright.execution.jobs import names
 from scenewright.execution.jobs.resources import number_of
-from scenewright.kube.client import ApiError, Client, but_for
+from scenewright.kube.client import ApiError, Client, ignore_statuses
 from scenewright.kube.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, Resource
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed
 from scenewright.reconcile.cache.projection import JOB_LABEL, CachedPod, observed_pod, read
@@ -24,25 +25,34 @@ LIFETIME = timedelta(seconds=30)
 _FORGOTTEN = timedelta(minutes=10)
 _KUEUE = "kueue.x-k8s.io"
 _UNKNOWN = "is unknown: {error}"
+_NODE_IS_COMING = ("TriggeredScaleUp", "Nominated")
+_NO_NODE_COMES = "NotTriggerScaleUp"
+"""Reasons of the Events of cluster-autoscaler and Karpenter on a Pod."""
 _NEVER = (403, 404)
 """Forbidden, or no such kind: the answer stays unknown. Other errors may pass and are raised."""
 
 
 class Inspector:
-    """Asks the API server and caches the answers by the object's uid."""
+    """Asks the API server and caches the answers by the object's uid.
+
+    Args:
+        autoscaled: nodes are added for Pods that no node has room for, so that none may exist yet.
+    """
 
     def __init__(
         self,
         client: Client,
         pods: Store[CachedPod],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        autoscaled: bool = False,
     ) -> None:
+        self._autoscaled = autoscaled
         self._client = client
         self._pods = pods
         self._now = now
         self._answers: dict[str, dict[Inspection, Answer]] = {}
         self._kueue_version = ""
-        self._questions: dict[str, Callable[[Observed, str], Any]] = {
+        self._questions: dict[str, Callable[[Observed, str], Awaitable[tuple[bool, str]]]] = {
             "failed-creates": self._failed_creates,
             "node": self._node,
             "capacity": self._capacity,
@@ -93,22 +103,20 @@ class Inspector:
         selector = f"involvedObject.uid={_uid_of(observed, job)},reason=FailedCreate"
         found: list[tuple[str, str]] = []
         async for page in self._client.pages(EVENTS, observed.object.namespace, fieldSelector=selector):
-            found += [
-                (event.get("lastTimestamp") or event.get("eventTime") or "", event.get("message", ""))
-                for event in page.get("items") or ()
-            ]
+            found += [(_time_of(event), event.get("message", "")) for event in page.get("items") or ()]
         return bool(found), max(found, default=("", ""))[1]
 
     async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if the node is Ready."""
-        with but_for(404):
+        with ignore_statuses(404):
             ready = _condition(await self._client.get(NODES, "", name), "Ready")
             return ready.get("status") == "True", str(ready.get("message", ""))
         return False, f"node {name} is gone"
 
     async def _capacity(self, observed: Observed, job: str) -> tuple[bool, str]:
-        """True if some node could run the Job's pending Pod if the node were empty."""
-        spec = await self._pending_spec(observed, job)
+        """True if some node could run the Job's pending Pod if the node were empty, or if one may be added for it."""
+        pod = await self._pending_pod(observed, job)
+        spec = pod["spec"]
         wanted = requested(spec)
         selector = ",".join(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
         parameters = {"labelSelector": selector} if selector else {}
@@ -116,20 +124,40 @@ class Inspector:
             if any(_could_run(node, spec, wanted) for node in page.get("items") or ()):
                 return True, ""
         words = " and ".join(f"{name}: {amount:g}" for name, amount in wanted.items()) or "this Pod"
-        return False, f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
+        text = f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
+        reason, said = await self._autoscaler(observed, pod)
+        is_coming = self._autoscaled or reason in _NODE_IS_COMING
+        return is_coming, f"{text}; {f'{reason}: {said}' if reason else 'no autoscaler has said anything'}"
 
-    async def _pending_spec(self, observed: Observed, job: str) -> Mapping[str, Any]:
-        """The spec of an unscheduled Pod, which admission may have changed; else the Job's Pod template."""
+    async def _pending_pod(self, observed: Observed, job: str) -> RawJson:
+        """An unscheduled Pod, which admission may have changed; else the Job's Pod template."""
         async for raw in self._raw_pods(observed, job):
             if not raw["spec"].get("nodeName"):
-                return cast(Mapping[str, Any], raw["spec"])
+                return raw
         template = await self._client.get(JOBS, observed.object.namespace, job)
-        return cast(Mapping[str, Any], template["spec"]["template"]["spec"])
+        return cast(RawJson, template["spec"]["template"])
+
+    async def _autoscaler(self, observed: Observed, pod: RawJson) -> tuple[str, str]:
+        """Reason and message of the newest Event in which an autoscaler speaks of the Pod; empty if there is none."""
+        uid = (pod.get("metadata") or {}).get("uid")
+        if not uid:
+            return "", ""
+        found: list[tuple[str, str, str]] = []
+        async for page in self._client.pages(
+            EVENTS, observed.object.namespace, fieldSelector=f"involvedObject.uid={uid}"
+        ):
+            found += [
+                (_time_of(event), event.get("reason", ""), event.get("message", ""))
+                for event in page.get("items") or ()
+                if event.get("reason") in (*_NODE_IS_COMING, _NO_NODE_COMES)
+            ]
+        _, reason, message = max(found, default=("", "", ""))
+        return reason, message
 
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
         """True if the Job's queue exists and has created its Workload; with the Workload's message."""
         selector = f"{_KUEUE}/job-uid={_uid_of(observed, job)}"
-        with but_for(404):
+        with ignore_statuses(404):
             workloads = await self._kueue("workloads")
             page = await self._client.list(workloads, observed.object.namespace, labelSelector=selector)
             if missing := await self._missing_queue(observed, job):
@@ -144,8 +172,10 @@ class Inspector:
     async def _missing_queue(self, observed: Observed, job: str) -> str:
         """Name of the Job's queue if it does not exist; empty if it exists or that is unknown."""
         queue = next((each.queue for each in observed.jobs if each.name == job), "")
-        with but_for(403):
-            with but_for(404):
+        if not queue:
+            return ""
+        with ignore_statuses(403):
+            with ignore_statuses(404):
                 await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
                 return ""
             return queue
@@ -168,7 +198,7 @@ class Inspector:
                 self._pods.put(pod, int(raw["metadata"]["resourceVersion"]))
         return found, ""
 
-    async def _raw_pods(self, observed: Observed, job: str) -> AsyncIterator[dict[str, Any]]:
+    async def _raw_pods(self, observed: Observed, job: str) -> AsyncIterator[Json]:
         selector = f"{JOB_LABEL}={job},{names.MANAGED_SELECTOR}"
         async for page in self._client.pages(PODS, observed.object.namespace, labelSelector=selector):
             for raw in page.get("items") or ():
@@ -176,7 +206,7 @@ class Inspector:
 
     async def _cache_claim(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if several nodes may mount the claim; the message has its access modes, or says that it is missing."""
-        with but_for(404):
+        with ignore_statuses(404):
             claim = await self._client.get(CLAIMS, observed.object.namespace, name)
             modes = (claim.get("status") or {}).get("accessModes") or claim["spec"].get("accessModes") or []
             shared = any(mode in ("ReadWriteMany", "ReadOnlyMany") for mode in modes)
@@ -184,7 +214,11 @@ class Inspector:
         return False, f"PersistentVolumeClaim {name} does not exist"
 
 
-def requested(pod_spec: Mapping[str, Any]) -> dict[str, float]:
+def _time_of(event: RawJson) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def requested(pod_spec: RawJson) -> dict[str, float]:
     """Resources that the Pod's containers request; the limit counts where there is no request."""
     found: dict[str, float] = {}
     for container in pod_spec.get("containers") or ():
@@ -194,14 +228,14 @@ def requested(pod_spec: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _could_run(node: Mapping[str, Any], pod_spec: Mapping[str, Any], wanted: Mapping[str, float]) -> bool:
+def _could_run(node: RawJson, pod_spec: RawJson, wanted: Mapping[str, float]) -> bool:
     offered = (node.get("status") or {}).get("allocatable") or {}
     taints = (node.get("spec") or {}).get("taints") or ()
     has_all = all(number_of(offered.get(name, 0)) >= amount for name, amount in wanted.items())
     return has_all and all(_tolerates(pod_spec.get("tolerations") or (), taint) for taint in taints)
 
 
-def _tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> bool:
+def _tolerates(tolerations: Iterable[RawJson], taint: RawJson) -> bool:
     """Whether the Pod tolerates a taint. Taints for node conditions (not ready, cordoned) are ignored as temporary."""
     if taint["effect"] == "PreferNoSchedule" or taint["key"].startswith("node.kubernetes.io/"):
         return True
@@ -213,7 +247,7 @@ def _tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any
     )
 
 
-def _condition(raw: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def _condition(raw: RawJson, kind: str) -> RawJson:
     conditions = (raw.get("status") or {}).get("conditions") or ()
     return next((each for each in conditions if each["type"] == kind), {})
 

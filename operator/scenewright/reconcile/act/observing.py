@@ -19,7 +19,6 @@ from scenewright.reconcile.cache.observation import (
 )
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.store import ObjectStore
-from scenewright.reconcile.decide.memory import read_status
 from scenewright.reconcile.watch.routing import Router
 from scenewright.telemetry.progress.store import ProgressStore
 from scenewright_stages.contract.pipeline import NamedInput
@@ -56,7 +55,7 @@ def _under_way(stored: ObservedObject) -> DependencyState:
 
 
 def _published(other: ObjectKey, wanted: NamedInput, value: ObservedObject) -> Dependency:
-    status = read_status(value.status)
+    status = value.status
     if status.plan_only:
         return Dependency(other, "PlannedOnly", wanted.name)
     if not status.publication.hash:

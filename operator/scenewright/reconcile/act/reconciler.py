@@ -18,8 +18,9 @@ from scenewright.reconcile.act.acting import Actor, NameTakenError, RefusedError
 from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.cache.observation import ObjectKey, Observed
+from scenewright.reconcile.decide import stalled
 from scenewright.reconcile.decide.actions import Decision, EmitEvent
-from scenewright.reconcile.decide.context import soonest
+from scenewright.reconcile.decide.context import earliest
 from scenewright.reconcile.lease import NotLeading
 from scenewright.reconcile.queue import Priority, WorkQueue
 from scenewright.reconcile.status.accounting import account
@@ -31,13 +32,28 @@ logger = logging.getLogger(__name__)
 
 Decide = Callable[[Observed, datetime], Decision]
 _NOT_LEADING_SECONDS = 1.0
+_NOT_SERVED_SECONDS = 30.0
+_MOVED_ON = (401, 404, 409, 410)
+"""Responses after which the next observation decides otherwise, or that renewed credentials mend."""
+
+
+def needs_a_person(error: ApiError | NameTakenError | RefusedError) -> bool:
+    """Whether trying again will not help, so that the status must say it. Refusals are in the status already."""
+    if isinstance(error, ApiError):
+        return not error.passing and error.status not in _MOVED_ON
+    return isinstance(error, NameTakenError)
 
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Takes keys from the queue and reconciles their objects."""
+    """Takes keys from the queue and reconciles their objects.
+
+    Attributes:
+        serves: whether all Jobs and Pods of a namespace are known.
+    """
 
     queue: WorkQueue[ObjectKey]
+    serves: Callable[[str], bool]
     known: Router
     observer: Observer
     decide: Decide
@@ -71,11 +87,15 @@ class Reconciler:
             self.queue.add(key, Priority.RUNNING, _NOT_LEADING_SECONDS)
             return
         except (ApiError, NameTakenError, RefusedError) as error:
+            if needs_a_person(error):
+                reason = "NotPermitted" if isinstance(error, ApiError) else "JobNameTaken"
+                await self._report(key, reason, str(error))
             delay = self.queue.failed(key, getattr(error, "retry_after", None))
             logger.info("%s: %s; again in %.1f s", key, error, delay)
             RECONCILES.labels(key.kind, "retry").inc()
-        except Exception:
+        except Exception as error:
             logger.exception("%s: deciding or acting failed", key)
+            await self._report(key, "OperatorError", f"{type(error).__name__}: {error}")
             self.queue.failed(key)
             RECONCILES.labels(key.kind, "error").inc()
         else:
@@ -92,6 +112,8 @@ class Reconciler:
             # Owner references delete the children; nothing outside the cluster is cleaned up.
             self.queue.forget(key)
             return None
+        if not self.serves(key.namespace):
+            return _NOT_SERVED_SECONDS
         observed = self.observer.observe(value)
         decision = self.decide(observed, datetime.now(UTC))
         # No await since `observe` found the output free, so no other object can have claimed it.
@@ -99,7 +121,7 @@ class Reconciler:
         answered = await self._act(observed, decision)
         if answered:
             return 0.0
-        return soonest(decision.again_after, await self._write(observed, decision))
+        return earliest(decision.again_after, await self._write(observed, decision))
 
     def _hold_output(self, key: ObjectKey, decision: Decision) -> None:
         if any(isinstance(action, CreateJob) for action in decision.actions):
@@ -124,6 +146,23 @@ class Reconciler:
         if value is not None:
             again = self.observer.observe(value)
             await self._write(again, self.decide(again, datetime.now(UTC)))
+
+    async def _report(self, key: ObjectKey, reason: str, message: str) -> None:
+        """Says in the object's status why it does not go on. Only logs if that fails too."""
+        value = self.known.objects.get(key)
+        if value is None:
+            return
+        try:
+            decision = stalled(value, reason, message, datetime.now(UTC))
+            for event in decision.actions:
+                if isinstance(event, EmitEvent):
+                    self.events.post(value, event)
+            if decision.status is not None:
+                await self.writer.write(value, decision.status, decision.urgent)
+        except (ApiError, NotLeading) as problem:
+            logger.info("%s: its status could not be written: %s", key, problem)
+        except Exception:
+            logger.exception("%s: its status could not be written", key)
 
     async def _write(self, observed: Observed, decision: Decision) -> float | None:
         if decision.status is None or observed.object.deleting:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from scenewright.api.names import RETRY_ANNOTATION
-from scenewright.api.status import ENDS
+from scenewright.api.raw import RawJson
+from scenewright.api.status import ENDS, Phase, Status
 from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.lab import in_status
 from scenewright.planning.plan import Plan
@@ -29,7 +30,8 @@ class ObservedObject:
     """A SceneJob, DatasetJob or TuningRun.
 
     Attributes:
-        spec, status: raw, as the API server has them; this operator wrote the status.
+        spec: raw, as the API server has it.
+        status: what this operator wrote; decisions, caches, gauges and accounting read it from here.
         annotations, labels: of the object; never copied to children.
         resource_version: precondition of the next status write.
         deleting: a deletion timestamp is set (owner references delete the children).
@@ -43,8 +45,8 @@ class ObservedObject:
     resource_version: str
     created_at: datetime
     deleting: bool = False
-    spec: Mapping[str, Any] = field(default_factory=dict)
-    status: Mapping[str, Any] = field(default_factory=dict)
+    spec: RawJson = field(default_factory=dict)
+    status: Status = field(default_factory=Status)
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -57,9 +59,8 @@ class ObservedObject:
         return int(self.resource_version)
 
     @property
-    def phase(self) -> str:
-        """Phase in the status; empty before the first status."""
-        return str(self.status.get("phase", ""))
+    def phase(self) -> Phase:
+        return self.status.phase
 
     @property
     def suspended(self) -> bool:
@@ -68,19 +69,13 @@ class ObservedObject:
     @property
     def waiting(self) -> str:
         """Reason of the Waiting condition if it is true, else empty."""
-        for condition in self.status.get("conditions") or ():
-            if condition.get("type") == "Waiting" and condition.get("status") == "True":
-                return str(condition.get("reason", ""))
-        return ""
-
-    @property
-    def publication(self) -> str:
-        return str((self.status.get("publication") or {}).get("hash", ""))
+        waits = (each for each in self.status.conditions if each.type == "Waiting" and each.status == "True")
+        return next((each.reason for each in waits), "")
 
     @property
     def is_current(self) -> bool:
         """Whether the status is about this generation."""
-        return bool(self.status.get("observedGeneration") == self.generation)
+        return self.status.observed_generation == self.generation
 
     @property
     def intent(self) -> tuple[int, bool, Mapping[str, str]]:
@@ -98,41 +93,41 @@ class ObservedObject:
         token = "+".join(part for part in parts if part)
         if len(token) > _LONGEST_TOKEN:
             token = short_hash(token)
-        seen = [str(each) for each in self.status.get("retryTokens") or []]
+        seen = self.status.retry_tokens
         return seen[-1] if seen and (not token or token in seen) else token
 
     @property
-    def asks_again(self) -> bool:
+    def retry_requested(self) -> bool:
         """Whether a new retry token asks for the same work again. An annotation does not change the generation."""
-        seen = [str(each) for each in self.status.get("retryTokens") or [""]]
-        return bool(self.recorded_work) and self.retry_token != seen[-1]
+        last = self.status.retry_tokens[-1] if self.status.retry_tokens else ""
+        return bool(self.recorded_work) and self.retry_token != last
 
     @property
     def recorded_work(self) -> str:
         """Work hash in the status; empty before the first run."""
-        return str((self.status.get("effective") or {}).get("workHash") or "")
+        return self.status.effective.work_hash
 
     @property
     def begun_work(self) -> str:
         """Work hash with which this generation began; empty if it has not begun or a retry asks for it again."""
-        return self.recorded_work if self.is_current and not self.asks_again else ""
+        return self.recorded_work if self.is_current and not self.retry_requested else ""
 
     @property
-    def recorded_defaults(self) -> Mapping[str, Any] | None:
+    def recorded_defaults(self) -> RawJson | None:
         """The lab defaults that the recorded work began with; None before the first run."""
-        return in_status(self.status) if self.status.get("starts") and self.recorded_work else None
+        return in_status(self.status) if self.status.starts and self.recorded_work else None
 
     @property
     def ended(self) -> bool:
         """Whether it is complete or failed, with no newer generation or retry."""
-        return self.phase in ENDS and self.is_current and not self.asks_again
+        return self.phase in ENDS and self.is_current and not self.retry_requested
 
     @property
     def rests(self) -> bool:
         """Whether nothing runs until somebody acts: it is suspended, or waits for a person's choice."""
         if self.suspended:
             return self.phase == "Suspended"
-        return self.waiting == AWAITING and self.is_current and not self.asks_again
+        return self.waiting == AWAITING and self.is_current and not self.retry_requested
 
 
 @dataclass(frozen=True, order=True)
@@ -167,11 +162,9 @@ class ObservedJob(Owned):
         run: id of its run (label).
         work_hash: the object's work hash when the Job was created (label).
         template: hash of its Pod template (annotation).
-        output: where its Pods write (annotation); empty if it only counts.
-        hosts: folders in the output that are reserved for other objects (annotation).
-        gpus: GPUs that each of its Pods holds, resource claims included (annotation).
         queue: the queue that admits it, whoever set it (label).
         suspended: ``spec.suspend``; after creation only a queue controller sets it.
+        held_by: finalizers of others that keep it although it is being deleted.
         ended: its terminal condition; ``""`` while it runs. ``FailureTarget`` and the like do not count.
         reason, message: of the terminal condition.
         failed_indexes: number of indexes that failed for good.
@@ -184,14 +177,12 @@ class ObservedJob(Owned):
     owner_kind: str = ""
     owner_name: str = ""
     template: str = ""
-    output: str = ""
-    hosts: tuple[str, ...] = ()
-    gpus: int = 0
     queue: str = ""
     completions: int = 1
     parallelism: int = 1
     suspended: bool = False
     deleting: bool = False
+    held_by: str = ""
     active: int = 0
     ready: int = 0
     terminating: int = 0
@@ -213,12 +204,15 @@ class ObservedPod(Owned):
     Attributes:
         job, owner_uid: name and uid of its Job.
         index: completion index, the shard.
-        waiting_reason: of the container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of the Pod.
+        waiting_reason: of the worker's container (``ImagePullBackOff``, ``CreateContainerConfigError``, ...), else of
+            another one that it waits for.
         unschedulable: message of the PodScheduled condition if it is False, else ``""``.
-        exit_code: of the terminated container, else None. A Pod that the kubelet rejected has none.
+        exit_code: of the worker's terminated container, else None. A Pod that the kubelet rejected has none.
         scheduled_at: when it got its node (PodScheduled became True), else None.
         started_at, finished_at: of the container, else None. A Pod that the kubelet rejected has neither.
         report: parsed termination message; None if missing or invalid.
+        held_by: finalizers of others that keep it although it is being deleted.
+        still_running: names of other containers that run although the worker's has terminated.
         deleted_at: deletion timestamp: the end of its grace period.
     """
 
@@ -239,6 +233,8 @@ class ObservedPod(Owned):
     deleted_at: datetime | None = None
     exit_code: int | None = None
     disrupted: bool = False
+    held_by: str = ""
+    still_running: str = ""
     report: Report | None = None
 
 

@@ -1,21 +1,37 @@
-"""Plans objects and caches the plans by manifest, so that an unchanged object is not planned at each decision."""
+"""Plans objects and caches the plans, so that an unchanged object is not planned at each decision."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from functools import lru_cache
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from scenewright.api.names import API_VERSION
+from scenewright.api.raw import Json, RawJson
 from scenewright.api.storage import Storage
+from scenewright.api.uris import contains, normalised
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import ABSENT, Problem, SpecError
-from scenewright.reconcile.cache.observation import ObservedObject, Refusal
+from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject, Refusal
 
-_KEPT = 512
+_MOST_CACHED = 512
 """Cached plans; each takes about 20 KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A plan and what it was made from. The generation tells apart specs that compare equal, such as 1 and true."""
+
+    generation: int
+    retry_token: str
+    spec: RawJson
+    defaults: RawJson
+    work: Plan | Refusal
+
+    def is_of(self, value: ObservedObject, defaults: RawJson) -> bool:
+        """Whether the same object with the same defaults would be planned again."""
+        same = self.generation == value.generation and self.retry_token == value.retry_token
+        return same and self.defaults == defaults and self.spec == value.spec
 
 
 class PlanningCache:
@@ -24,12 +40,20 @@ class PlanningCache:
     Args:
         environment: extra variables of all Pods; they may contain storage credentials.
         defaults: the lab defaults.
+        outputs: prefixes below which the objects of a namespace may write; ``*`` stands for all other namespaces.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None, defaults: Mapping[str, Any] | None = None) -> None:
-        self._defaults = dict(defaults or {})
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        defaults: RawJson | None = None,
+        outputs: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self._outputs = {name: [*map(normalised, prefixes)] for name, prefixes in (outputs or {}).items()}
+        self._defaults: RawJson = dict(defaults or {})
         self._has_storage = "AWS_ACCESS_KEY_ID" in (environment or {})
-        self._made = lru_cache(_KEPT)(_made)
+        # By object, and by whether the plan has today's lab defaults; the least recently used comes first.
+        self._plans: OrderedDict[tuple[ObjectKey, bool], _Planned] = OrderedDict()
 
     def plan(self, value: ObservedObject) -> Plan | Refusal:
         """The plan of the spec with the effective retry token.
@@ -52,8 +76,17 @@ class PlanningCache:
                 return found
         return self._plan_with(value, self._defaults)
 
-    def _plan_with(self, value: ObservedObject, defaults: Mapping[str, Any]) -> Plan | Refusal:
-        return self._made(json.dumps(document_of(value)), json.dumps(defaults))
+    def _plan_with(self, value: ObservedObject, defaults: RawJson) -> Plan | Refusal:
+        place = value.key, defaults is self._defaults
+        known = self._plans.get(place)
+        if known is None or not known.is_of(value, defaults):
+            work = _made(value, defaults)
+            known = _Planned(value.generation, value.retry_token, value.spec, defaults, work)
+            self._plans[place] = known
+        self._plans.move_to_end(place)
+        if len(self._plans) > _MOST_CACHED:
+            self._plans.popitem(last=False)
+        return known.work
 
     def _problems(self, plan: Plan) -> Iterator[Problem]:
         """Checks the rules that apply only in a cluster."""
@@ -62,26 +95,32 @@ class PlanningCache:
         if plan.spec.storage == Storage() and not self._has_storage:
             remedy = "give secretName or serviceAccountName: Pods have no rights at the storage of their own"
             yield Problem("spec.storage", ABSENT, remedy)
+        allowed = self._outputs.get(plan.namespace, self._outputs.get("*", []))
+        uri = plan.spec.output.uri
+        if self._outputs and not any(contains(prefix, normalised(uri)) for prefix in allowed):
+            below = f"may write below {', '.join(allowed)} only" if allowed else "may write nowhere"
+            yield Problem(
+                "spec.output.uri", uri, f"the namespace {plan.namespace} {below}; the lab's administrator sets this"
+            )
 
 
-def document_of(value: ObservedObject) -> dict[str, Any]:
+def document_of(value: ObservedObject) -> Json:
     """The object's manifest with the effective retry token."""
-    spec: dict[str, Any] = dict(value.spec)
+    spec: Json = dict(value.spec)
     if value.retry_token:
         spec["execution"] = {**(spec.get("execution") or {}), "retryToken": value.retry_token}
     metadata = {"name": value.name, "namespace": value.namespace}
     return {"apiVersion": API_VERSION, "kind": value.kind, "metadata": metadata, "spec": spec}
 
 
-def _made(document: str, defaults: str) -> Plan | Refusal:
-    """Plans a manifest. Both arguments are JSON, so that they can be cache keys."""
+def _made(value: ObservedObject, defaults: RawJson) -> Plan | Refusal:
     try:
-        return make_plan(json.loads(document), defaults=json.loads(defaults))
+        return make_plan(document_of(value), defaults=defaults)
     except SpecError as error:
         return Refusal(error.problems)
 
 
-def _local_files(node: Any, path: str) -> Iterator[tuple[str, str]]:
+def _local_files(node: object, path: str) -> Iterator[tuple[str, str]]:
     """Field paths and values of all ``file://`` URIs."""
     if isinstance(node, str) and node.startswith("file://"):
         yield path, node

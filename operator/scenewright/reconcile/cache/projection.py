@@ -13,25 +13,29 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from sys import intern
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from scenewright.api.names import GROUP
+from scenewright.api.raw import Json, RawJson
+from scenewright.api.status import read_status
 from scenewright.execution.jobs import names
+from scenewright.execution.jobs.pod import CONTAINER
 from scenewright.reconcile.cache.observation import ObservedJob, ObservedObject, ObservedPod
 from scenewright.telemetry.metrics import MALFORMED
 from scenewright_stages.contract.reports import Report
-
-Raw = Mapping[str, Any]
 
 INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 JOB_LABEL = "batch.kubernetes.io/job-name"
 _UNINFORMATIVE = ("Completed", "Error")
 """Reasons of terminated containers that say no more than the exit code; others, such as OOMKilled, do."""
+_OWN_FINALIZERS = ("foregroundDeletion", "orphan", "batch.kubernetes.io/job-tracking")
+_ONLY_WAITING = ("", "ContainerCreating", "PodInitializing")
+"""Reasons of waiting containers that do not say why."""
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _LONGEST_MESSAGE = 1024
 
 
-def observed_object(raw: Raw, kind: str) -> ObservedObject:
+def observed_object(raw: RawJson, kind: str) -> ObservedObject:
     """An object of one of our kinds."""
     metadata = raw["metadata"]
     annotations = metadata.get("annotations") or {}
@@ -45,17 +49,17 @@ def observed_object(raw: Raw, kind: str) -> ObservedObject:
         created_at=moment(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
         spec=raw.get("spec") or {},
-        status=raw.get("status") or {},
+        status=read_status(raw.get("status") or {}),
         # The last applied configuration only repeats the spec.
         annotations={name: value for name, value in annotations.items() if name != _APPLIED},
         labels=metadata.get("labels") or {},
     )
     # Loops read these properties of every object: fail here if they cannot be read.
-    _ = found.version, found.ended, found.rests, found.publication
+    _ = found.version, found.ended, found.rests
     return found
 
 
-def observed_job(raw: Raw) -> ObservedJob | None:
+def observed_job(raw: RawJson) -> ObservedJob | None:
     """A Job owned by one of our objects; None for any other Job."""
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     owner = _controller(metadata)
@@ -75,14 +79,12 @@ def observed_job(raw: Raw) -> ObservedJob | None:
         work_hash=intern(labels.get(names.WORK_HASH, "")),
         created_at=moment(metadata["creationTimestamp"]),
         template=intern(annotations.get(names.TEMPLATE, "")),
-        output=intern(annotations.get(names.OUTPUT, "")),
-        hosts=tuple(filter(None, annotations.get(names.HOSTS, "").split(","))),
-        gpus=_gpus(annotations.get(names.GPUS, "")),
         queue=intern(labels.get(names.QUEUE, "")),
         completions=_number(spec, "completions", 1),
         parallelism=_number(spec, "parallelism", 1),
         suspended=bool(spec.get("suspend", False)),
         deleting="deletionTimestamp" in metadata,
+        held_by=_foreign_finalizers(metadata),
         active=_number(status, "active"),
         ready=_number(status, "ready"),
         terminating=_number(status, "terminating"),
@@ -109,7 +111,7 @@ class CachedPod(ObservedPod):
         return replace(self, report=parsed_report(self.report_text)) if self.report_text else self
 
 
-def observed_pod(raw: Raw) -> CachedPod | None:
+def observed_pod(raw: RawJson) -> CachedPod | None:
     """A Pod of a Job, with its report not yet parsed; None if no Job owns it.
 
     The caller checks whether the Job is one of the operator's.
@@ -119,12 +121,11 @@ def observed_pod(raw: Raw) -> CachedPod | None:
     owner = _controller(metadata)
     if (owner.get("apiVersion"), owner.get("kind")) != ("batch/v1", "Job"):
         return None
-    container: Raw = next(iter(status.get("containerStatuses") or ()), {})
-    state = container.get("state") or {}
+    state = _state_of_worker(status)
     ended = state.get("terminated") or {}
     message, reason = str(ended.get("message", "")), _text(ended, "reason")
     scheduled = _condition(status, "PodScheduled")
-    waiting = state.get("waiting") or _waiting_to_initialise(status)
+    waiting = _waiting(status, state)
     return CachedPod(
         namespace=intern(metadata["namespace"]),
         name=intern(metadata["name"]),
@@ -148,6 +149,8 @@ def observed_pod(raw: Raw) -> CachedPod | None:
         exit_code=_number(ended, "exitCode") if "exitCode" in ended else None,
         disrupted=_holds(_condition(status, "DisruptionTarget")),
         scheduled_at=_moment_or_none(scheduled.get("lastTransitionTime")) if _holds(scheduled) else None,
+        held_by=_foreign_finalizers(metadata),
+        still_running=_others_running(status) if ended else "",
         report_text=message if message.startswith("{") else "",
     )
 
@@ -183,56 +186,79 @@ def _moment_or_none(text: str | None) -> datetime | None:
     return moment(text) if text else None
 
 
-def _number(fields: Raw, name: str, otherwise: int = 0) -> int:
+def _number(fields: RawJson, name: str, otherwise: int = 0) -> int:
     value = fields.get(name, otherwise)
     if not isinstance(value, int):
         raise TypeError(f"{name}: {value!r} is not a whole number")
     return value
 
 
-def _text(fields: Raw, name: str) -> str:
+def _text(fields: RawJson, name: str) -> str:
     value = fields.get(name) or ""
     if not isinstance(value, str):
         raise TypeError(f"{name}: {value!r} is not a text")
     return value[:_LONGEST_MESSAGE]
 
 
-def _controller(metadata: Raw) -> Raw:
+def _controller(metadata: RawJson) -> RawJson:
     """The owner reference to the controller; empty if there is none."""
     return next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
 
 
-def _terminal(status: Raw) -> Raw:
+def _terminal(status: RawJson) -> RawJson:
     """The terminal condition. FailureTarget and SuccessCriteriaMet do not count: Pods may still run then."""
     ends = (_condition(status, kind) for kind in ("Complete", "Failed"))
     return next(filter(_holds, ends), {})
 
 
-def _condition(status: Raw, kind: str) -> Raw:
+def _condition(status: RawJson, kind: str) -> RawJson:
     return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
 
 
-def _holds(condition: Raw) -> bool:
+def _holds(condition: RawJson) -> bool:
     return bool(condition.get("status") == "True")
 
 
-def _unschedulable(condition: Raw) -> str:
+def _unschedulable(condition: RawJson) -> str:
     if condition.get("status") != "False":
         return ""
     return _text(condition, "message") or _text(condition, "reason") or "Unschedulable"
 
 
-def _waiting_to_initialise(status: Raw) -> Raw:
-    for container in status.get("initContainerStatuses") or ():
-        waiting: Raw | None = (container.get("state") or {}).get("waiting")
-        if waiting:
-            return waiting
+def _foreign_finalizers(metadata: RawJson) -> str:
+    """Finalizers of others that keep an object which is being deleted; Kubernetes removes its own."""
+    if "deletionTimestamp" not in metadata:
+        return ""
+    found = metadata.get("finalizers") or ()
+    return ", ".join(str(each) for each in found if each not in _OWN_FINALIZERS)[:200]
+
+
+def _state_of_worker(status: RawJson) -> RawJson:
+    """State of our own container: whatever else runs in the Pod, such as a mesh's proxy, was injected."""
+    for container in status.get("containerStatuses") or ():
+        if container.get("name") == CONTAINER:
+            state: RawJson = container.get("state") or {}
+            return state
     return {}
 
 
-def _gpus(text: str) -> int:
-    """GPUs per Pod, from the Job's annotation."""
-    return int(text) if text.isdecimal() else 0
+def _waiting(status: RawJson, worker: RawJson) -> RawJson:
+    """Why the Pod does not start: the worker's own error, else that of a container that it waits for."""
+    own: RawJson = worker.get("waiting") or {}
+    if own.get("reason", "") not in _ONLY_WAITING or worker.get("running") or worker.get("terminated"):
+        return own
+    for name in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(name) or ():
+            waiting: RawJson = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason", "") not in _ONLY_WAITING:
+                return waiting
+    return own
+
+
+def _others_running(status: RawJson) -> str:
+    """Names of containers that still run beside the worker. Kubernetes itself ends native sidecars."""
+    others = (each for each in status.get("containerStatuses") or () if each.get("name") != CONTAINER)
+    return ", ".join(str(each.get("name")) for each in others if (each.get("state") or {}).get("running"))[:200]
 
 
 logger = logging.getLogger(__name__)
@@ -242,7 +268,7 @@ _MOST_REMEMBERED = 10_000
 _logged: set[str] = set()
 
 
-def read(project: Callable[[dict[str, Any]], T | None], raw: dict[str, Any], resource: str) -> T | None:
+def read(project: Callable[[Json], T | None], raw: Json, resource: str) -> T | None:
     """The projection of an object; None if it is not ours or cannot be read."""
     try:
         return project(raw)
@@ -251,7 +277,7 @@ def read(project: Callable[[dict[str, Any]], T | None], raw: dict[str, Any], res
         return None
 
 
-def skip(resource: str, raw: Any, error: Exception) -> None:
+def skip(resource: str, raw: object, error: Exception) -> None:
     """Counts an object that cannot be read and logs it once."""
     MALFORMED.labels(resource).inc()
     known = _described(raw)
@@ -263,7 +289,7 @@ def skip(resource: str, raw: Any, error: Exception) -> None:
     logger.warning("%s %s cannot be read and is skipped: %r", resource, known, error)
 
 
-def _described(raw: Any) -> str:
+def _described(raw: object) -> str:
     metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
     if not isinstance(metadata, Mapping):
         return repr(raw)[:200]

@@ -8,6 +8,6 @@ why a Job's Pods do not start, and :mod:`~scenewright.reconcile.decide.endings` 
 """
 
 from scenewright.reconcile.decide.context import DecideSettings
-from scenewright.reconcile.decide.decision import decide
+from scenewright.reconcile.decide.decision import decide, stalled
 
-__all__ = ["DecideSettings", "decide"]
+__all__ = ["DecideSettings", "decide", "stalled"]

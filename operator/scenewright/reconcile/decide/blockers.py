@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from scenewright.reconcile.cache.observation import Inspection, ObservedJob, ObservedPod
 from scenewright.reconcile.decide.actions import Action, Inspect, ReleasePod
-from scenewright.reconcile.decide.context import DecisionContext, Run, seconds_between, soonest
+from scenewright.reconcile.decide.context import DecisionContext, Run, earliest, seconds_between
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Finding:
 
     def no_later_than(self, again_after: float | None) -> Finding:
         """A copy with an earlier next check."""
-        return replace(self, again_after=soonest(self.again_after, again_after))
+        return replace(self, again_after=earliest(self.again_after, again_after))
 
 
 NOTHING = Finding()
@@ -38,6 +38,7 @@ NOTHING = Finding()
 
 PENDING = "QueuePending"
 NO_QUEUE = "QueueControllerMissing"
+JOB_SUSPENDED = "JobSuspended"
 
 
 def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
@@ -47,7 +48,7 @@ def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
     if waited < settings.queue_pending:
         return Finding(again_after=settings.queue_pending - waited)
     if not job.queue:
-        return Finding("JobSuspended", f"somebody suspended the Job {job.name}; resume it, or delete it")
+        return _suspended(run, job)
     inspection = Inspection("workload", job.name)
     answer = run.context.answer(inspection, settings.queue_answer_age)
     if answer is None or (answer.holds is False and seconds_between(answer.at, run.now) > settings.answer_age):
@@ -64,6 +65,27 @@ def queued(run: Run, job: ObservedJob, started: bool) -> Finding:
     return Finding(NO_QUEUE, text, fatal=was_so and is_late and not started, again_after=settings.answer_age)
 
 
+def _suspended(run: Run, job: ObservedJob) -> Finding:
+    """Checks a Job that is suspended although it names no queue: by a person, or by Kueue, which may take all Jobs."""
+    inspection = Inspection("workload", job.name)
+    answer = run.context.answer(inspection, run.settings.queue_answer_age)
+    by_person = f"somebody suspended the Job {job.name}; resume it, or delete it"
+    if answer is None:
+        before = run.context.state_before
+        known = before.reason in (PENDING, JOB_SUSPENDED)
+        return Finding(before.reason if known else "", before.message if known else "", ask=inspection)
+    again_after = run.settings.queue_answer_age
+    if answer.holds:
+        text = (
+            f"Kueue holds the Job {job.name} although it names no queue (manageJobsWithoutQueueName): set "
+            "scheduling.queueName and cpuQueueName, here or in the lab's defaults"
+        )
+        return Finding(PENDING, f"{text}; {answer.message}" if answer.message else text, again_after=again_after)
+    if answer.holds is None:
+        by_person += "; if Kueue did (manageJobsWithoutQueueName), set scheduling.queueName and cpuQueueName"
+    return Finding(JOB_SUSPENDED, by_person, again_after=again_after)
+
+
 def releases(context: DecisionContext) -> tuple[list[Action], float | None]:
     """Pods to release, nodes to inspect, and seconds until the next check.
 
@@ -77,14 +99,14 @@ def releases(context: DecisionContext) -> tuple[list[Action], float | None]:
             continue
         overdue = (context.now - pod.deleted_at).total_seconds() - context.settings.node_loss
         if overdue < 0:
-            again_after = soonest(again_after, -overdue)
+            again_after = earliest(again_after, -overdue)
             continue
         action = _overdue(context, pod)
-        again_after = soonest(again_after, context.settings.node_loss)
+        again_after = earliest(again_after, context.settings.node_loss)
         if action is not None and action not in actions:
             actions.append(action)
     asks = any(isinstance(action, Inspect) for action in actions)
-    return actions, soonest(again_after, context.settings.answer_soon if asks else None)
+    return actions, earliest(again_after, context.settings.answer_soon if asks else None)
 
 
 def _overdue(context: DecisionContext, pod: ObservedPod) -> Action | None:

@@ -13,7 +13,7 @@ from scenewright.planning.protocol import folds_index, folds_publish, needs_mode
 from scenewright.reconcile.cache.observation import ObservedJob
 from scenewright.reconcile.decide import counts, endings
 from scenewright.reconcile.decide.context import ObjectState, PartialDecision, Run, seconds_between
-from scenewright.reconcile.decide.endings import begin_again, cleared
+from scenewright.reconcile.decide.endings import cleared, restart_run
 from scenewright.reconcile.decide.starting import created, watched
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
@@ -28,7 +28,7 @@ def proceed(run: Run) -> PartialDecision:
     if not run.memory.stages:
         return _models(run)
     if list(run.stages) != [stage.name for stage in run.plan.chain]:
-        return begin_again(
+        return restart_run(
             run, "PipelineChanged", "this version of the operator has different stages; the pass starts over"
         )
     return _stages(run)
@@ -103,9 +103,10 @@ def _stages(run: Run) -> PartialDecision:
         if job is None or job.deleting or not job.ended:
             return _stage_running(run, stage, job)
         pods = run.context.pods_of(job)
-        if job.ended == "Failed" and not endings.goes_on(run, job):
-            return endings.step_failed(run.with_stage(counts.progressed(stage, job, pods, None)), job, "StageFailed")
-        ended = run.with_stage(counts.ended(stage, job, pods, run.now))
+        if job.ended == "Failed" and not endings.continues_after_loss(run, job):
+            seen = run.with_stage(counts.progressed(stage, job, pods, None, run.gpus_of(name)))
+            return endings.step_failed(seen, job, "StageFailed")
+        ended = run.with_stage(counts.ended(stage, job, pods, run.now, run.gpus_of(name)))
         if job.ended == "Complete" and _folds_publish(run, stage):
             return _published_by(run, job, ended)
         run = ended
@@ -126,7 +127,7 @@ def _stage_running(run: Run, stage: StageStatus, job: ObservedJob | None) -> Par
         until_progress = run.settings.progress_after - seconds_between(job.started_at or job.created_at, run.now)
         if until_progress <= 0:
             progress = run.context.observed.progress.get(stage.name)
-            stage = counts.progressed(stage, job, run.context.pods_of(job), progress)
+            stage = counts.progressed(stage, job, run.context.pods_of(job), progress, run.gpus_of(stage.name))
     shards = stage.shards.total
     text = f"{stage.name}: {stage.indexed.todo} samples in {shards} {'shards' if shards > 1 else 'shard'}"
     doing = ObjectState("Running", "RunningStage", text)
@@ -180,5 +181,5 @@ def _running(
     if job is None:
         return created(run, create, doing)
     if job.deleting:
-        return run.decided(doing, again_after=run.settings.look_again)
+        return run.decided(endings.held(run.context) or doing, again_after=run.settings.look_again)
     return watched(run, job, create, doing)

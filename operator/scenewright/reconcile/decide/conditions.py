@@ -60,11 +60,18 @@ def _contents(state: ObjectState) -> list[_Content]:
         _Content("Accepted", not refused, reason if refused else "Accepted", message if refused else ""),
         _Content("Progressing", progressing, reason, message if progressing else ""),
         _if("Waiting", phase == "Waiting", state, "NotWaiting"),
-        _if("Suspended", reason == "Suspended", state, "Suspending" if phase == "Suspended" else "NotSuspended"),
+        _suspended(state),
         _if("Complete", phase == "Complete", state, reason if phase == "Failed" else "NotFinished"),
         _if("Failed", phase == "Failed", state, "NotFailed"),
         _Content("Finished", over, reason if over else "NotFinished"),
     ]
+
+
+def _suspended(state: ObjectState) -> _Content:
+    """True only once nothing runs any more; until then the message says what is still there."""
+    if state.phase != "Suspended":
+        return _Content("Suspended", False, "NotSuspended")
+    return _Content("Suspended", state.reason == "Suspended", state.reason, state.message)
 
 
 def _if(kind: Kind, holds: bool, state: ObjectState, otherwise: str) -> _Content:

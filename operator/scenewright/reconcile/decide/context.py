@@ -10,6 +10,7 @@ from typing import Any
 
 from scenewright.api.status import ENDS, Condition, Phase, StageStatus, Status
 from scenewright.execution.jobs import PodSettings
+from scenewright.execution.jobs.resources import needs_of
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed, ObservedJob, ObservedPod
 from scenewright.reconcile.decide.actions import Action, DeleteJob
@@ -34,7 +35,7 @@ def seconds_between(earlier: datetime, later: datetime) -> float:
     return max(0.0, (later - earlier).total_seconds())
 
 
-def soonest(*waits: float | None) -> float | None:
+def earliest(*waits: float | None) -> float | None:
     """The shortest of the given waits, but at least one second; None if all are None."""
     given = [wait for wait in waits if wait is not None]
     return max(1.0, min(given)) if given else None
@@ -59,6 +60,7 @@ class DecideSettings:
         queue_pending: report a Job that its queue holds back after this time.
         queue_controller: report a queue that does not exist, or that no controller seems to serve, after this time.
         node_loss: ask about the node of a Pod that is still terminating this long after its grace period.
+        sidecar_grace: report a container that still runs this long after the worker beside it has ended.
         report_grace: how much later than the Job's end the Pod's report may arrive.
         look_again: poll interval while waiting for deletions or other objects, in case an event was missed.
         answer_age: repeat an inspection after this time, while its answer matters.
@@ -83,6 +85,7 @@ class DecideSettings:
     queue_pending: float = 60.0
     queue_controller: float = 300.0
     node_loss: float = 60.0
+    sidecar_grace: float = 60.0
     report_grace: float = 15.0
     look_again: float = 120.0
     answer_age: float = 120.0
@@ -159,7 +162,7 @@ class PartialDecision:
         """A copy with more actions and an earlier `again_after`. Drops a second deletion of the same Job."""
         deleted = {action.uid for action in self.actions if isinstance(action, DeleteJob)}
         new = [each for each in actions if not (isinstance(each, DeleteJob) and each.uid in deleted)]
-        return replace(self, actions=(*self.actions, *new), again_after=soonest(self.again_after, again_after))
+        return replace(self, actions=(*self.actions, *new), again_after=earliest(self.again_after, again_after))
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,10 @@ class Run:
     def stages(self) -> dict[str, StageStatus]:
         """Status of the stages of this pass by name; empty until the index has counted."""
         return {stage.name: stage for stage in self.memory.stages}
+
+    def gpus_of(self, stage: str) -> int:
+        """GPUs that each Pod of the stage holds, by the plan: what a Job says of itself does not count."""
+        return needs_of(self.plan, stage, self.settings.pods).gpus
 
     def remembering(self, **changes: Any) -> Run:
         """A copy with changed memory."""

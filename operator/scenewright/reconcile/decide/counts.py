@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.api.status import IndexedCounts, SampleCounts, ShardCounts, StageStatus, UnitStatus
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import ObservedJob, ObservedPod
@@ -37,9 +37,11 @@ def indexed_stages(plan: Plan, report: Report) -> list[StageStatus]:
 
 
 def progressed(
-    stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], progress: StepProgress | None
+    stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], progress: StepProgress | None, gpus: int
 ) -> StageStatus:
     """The stage updated from its Job, Pods and pushed progress; counts never fall within a pass.
+
+    `gpus` is the number of GPUs that each of its Pods holds, resource claims included.
 
     GPU time, rate and ETA change only together with samples, shards or numbers: they alone cause no status write.
     """
@@ -53,7 +55,7 @@ def progressed(
     known = stage.started_at or (text_of(min(started)) if started else "")
     numbers = dict(pushed.numbers) if pushed is not None and pushed.numbers else stage.numbers
     state = "Running" if known else "Waiting"
-    update: dict[str, Any] = {
+    update: Json = {
         "state": state,
         "samples": samples,
         "shards": shards,
@@ -62,15 +64,15 @@ def progressed(
     }
     if (samples, shards, numbers) != (stage.samples, stage.shards, stage.numbers):
         rate = pushed.samples_per_minute if pushed is not None else stage.samples_per_minute
-        update |= {**_gpu_times(stage, job, pods, pushed), "samples_per_minute": round(rate, 2)}
+        update |= {**_gpu_times(stage, pods, pushed, gpus), "samples_per_minute": round(rate, 2)}
         update["eta"] = _eta(samples, pushed)
     return stage.model_copy(update=update)
 
 
-def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now: datetime) -> StageStatus:
+def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now: datetime, gpus: int) -> StageStatus:
     """The stage after its Job has ended. If every shard succeeded, every sample has a record."""
     pods = list(pods)
-    latest = progressed(stage, job, pods, None)
+    latest = progressed(stage, job, pods, None, gpus)
     samples = latest.samples
     complete = job.ended == "Complete"
     if complete:
@@ -90,14 +92,14 @@ def ended(stage: StageStatus, job: ObservedJob, pods: Iterable[ObservedPod], now
                 update={"running": 0, "done": done, "failed": latest.shards.total - done}
             ),
             "finished_at": text_of(job.ended_at or now),
-            **_gpu_times(latest, job, pods, None),
+            **_gpu_times(latest, pods, None, gpus),
             "samples_per_minute": 0.0,
             "eta": "",
         }
     )
 
 
-def at_rest(stage: StageStatus, state: str = "Pending") -> StageStatus:
+def stopped(stage: StageStatus, state: str = "Pending") -> StageStatus:
     """The stage after its unfinished Job was deleted."""
     if stage.state not in STARTED:
         return stage
@@ -165,10 +167,10 @@ def _shards(stage: StageStatus, job: ObservedJob) -> ShardCounts:
 
 
 def _gpu_times(
-    stage: StageStatus, job: ObservedJob, pods: list[ObservedPod], progress: StepProgress | None
+    stage: StageStatus, pods: list[ObservedPod], progress: StepProgress | None, gpus: int
 ) -> dict[str, float]:
     """GPU time of ended Pods, or of all Pods as far as they pushed it. Time without a report does not count."""
-    held = job.gpus * sum(
+    held = gpus * sum(
         max(0.0, (pod.finished_at - pod.started_at).total_seconds())
         for pod in pods
         if pod.started_at is not None and pod.finished_at is not None

@@ -10,15 +10,21 @@ from datetime import datetime
 
 from scenewright.api.status import ENDS, Condition, StageStatus, Status, number_texts, rate_text
 from scenewright.planning.plan import Plan
-from scenewright.reconcile.cache.observation import Observed, Refusal
-from scenewright.reconcile.decide import blockers as holdups
-from scenewright.reconcile.decide import chain, counts
+from scenewright.reconcile.cache.observation import Observed, ObservedObject, Refusal
+from scenewright.reconcile.decide import blockers, chain, counts
 from scenewright.reconcile.decide.actions import Decision, Inspect
 from scenewright.reconcile.decide.conditions import conditions_of, events_of, warning_of
-from scenewright.reconcile.decide.context import DecideSettings, DecisionContext, PartialDecision, Run, soonest
+from scenewright.reconcile.decide.context import (
+    DecideSettings,
+    DecisionContext,
+    ObjectState,
+    PartialDecision,
+    Run,
+    earliest,
+)
 from scenewright.reconcile.decide.endings import deletions
-from scenewright.reconcile.decide.finished import at_rest, awaits_choice, over
-from scenewright.reconcile.decide.memory import read_status, remembered, with_inputs
+from scenewright.reconcile.decide.finished import awaits_choice, keep_waiting, over
+from scenewright.reconcile.decide.memory import remembered, with_inputs
 from scenewright.reconcile.decide.preconditions import own_jobs, refused, started, suspended
 from scenewright_stages.contract.reports import cut
 
@@ -29,8 +35,8 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
     Deterministic: the same observation at the same time gives the same decision. The only memory is the object's
     status and its Jobs.
     """
-    context = DecisionContext(observed, settings, now, read_status(observed.object.status))
-    released, again_after = holdups.releases(context)
+    context = DecisionContext(observed, settings, now, observed.object.status)
+    released, again_after = blockers.releases(context)
     if observed.object.deleting:
         return Decision(tuple(released), again_after=again_after)
     has_ended = context.before.phase in ENDS and bool(observed.object.begun_work)
@@ -53,7 +59,7 @@ def _about_work(context: DecisionContext) -> PartialDecision:
     if work.spec.suspend:
         return suspended(context, memory)
     if awaits_choice(memory):
-        return at_rest(context, memory)
+        return keep_waiting(context, memory)
     if not memory.run:
         return started(context, work, memory)
     own, others = own_jobs(context.observed.jobs, memory.run, work.work_hash)
@@ -72,13 +78,28 @@ def _concluded(context: DecisionContext, partial: PartialDecision) -> Decision:
     if questions:
         # The next decision, which has the answers, writes the status and posts the Events.
         others = [each for each in partial.actions if not isinstance(each, Inspect)]
-        return Decision((*questions, *others), again_after=soonest(partial.again_after, context.settings.answer_soon))
+        return Decision((*questions, *others), again_after=earliest(partial.again_after, context.settings.answer_soon))
     return Decision(
         actions=(*partial.actions, *events_of(before, status)),
         status=status,
         urgent=is_urgent(before, status),
         again_after=partial.again_after,
     )
+
+
+def stalled(observed: ObservedObject, reason: str, message: str, now: datetime) -> Decision:
+    """Says that the operator cannot go on with an object for now; everything else in its status stays.
+
+    The status stays about the generation that it was about: what is new in the object has not been looked at. A final
+    status stays as it is.
+    """
+    before = observed.status
+    if observed.deleting or observed.ended:
+        return Decision()
+    state = ObjectState("Waiting", reason, f"{message}; it is tried again, and the operator's log has more")
+    conditions = conditions_of(state, None, before.conditions, observed.generation, now)
+    status = status_of(PartialDecision(before, state), conditions, before.observed_generation)
+    return Decision(tuple(events_of(before, status)), status, urgent=True)
 
 
 MAXIMUM_STATUS_BYTES = 32 * 1024
@@ -132,19 +153,19 @@ def size_of(status: Status) -> int:
 
 def is_urgent(before: Status, after: Status) -> bool:
     """Whether more than progress differs, so that it must be written at once."""
-    return _essence(before) != _essence(after)
+    return _comparable_fields(before) != _comparable_fields(after)
 
 
-def _essence(status: Status) -> tuple[object, ...]:
+def _comparable_fields(status: Status) -> tuple[object, ...]:
     """The part of a status whose change is urgent. Compared at each decision, so it makes no copies."""
     return (
         *(getattr(status, name) for name in _ESSENTIAL),
         [(each.type, each.status, each.reason, each.observed_generation) for each in status.conditions],
-        [_essence_of_stage(stage) for stage in status.stages],
+        [_comparable_stage_fields(stage) for stage in status.stages],
     )
 
 
-def _essence_of_stage(stage: StageStatus) -> tuple[object, ...]:
+def _comparable_stage_fields(stage: StageStatus) -> tuple[object, ...]:
     """The urgent part of a stage. Waiting and Running count as equal: the first Pod's start is only progress."""
     state = "Waiting" if stage.state == "Running" else stage.state
     return stage.name, state, stage.indexed, stage.shards.total, stage.finished_at

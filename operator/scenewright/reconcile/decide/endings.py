@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Any
 
+from scenewright.api.raw import Json
 from scenewright.api.status import FailureStatus, Outputs, Phase, Publication
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.planning.plan import Plan
@@ -17,18 +17,25 @@ from scenewright.planning.protocol import end_of_pass, end_of_run
 from scenewright.reconcile.cache.observation import Inspection, ObservedJob, ObservedPod
 from scenewright.reconcile.decide import counts
 from scenewright.reconcile.decide.actions import DeleteJob, Inspect
-from scenewright.reconcile.decide.context import ObjectState, PartialDecision, Run, seconds_between, text_of
+from scenewright.reconcile.decide.context import (
+    DecisionContext,
+    ObjectState,
+    PartialDecision,
+    Run,
+    seconds_between,
+    text_of,
+)
 from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import AWAITING, OUTPUT_IN_USE, Report, StageCounts, cut
 from scenewright_stages.contract.task import PUBLISH_STEP
 
 
-def begin_again(run: Run, reason: str, message: str, **changes: int) -> PartialDecision:
+def restart_run(run: Run, reason: str, message: str, **changes: int) -> PartialDecision:
     """Deletes the Jobs of the pass. Once they are gone, the pass starts over at its index.
 
     The status records this (`clearing`) while the Jobs are still terminating, so that a restarted operator continues.
     """
-    stages = [counts.at_rest(stage) for stage in run.memory.stages]
+    stages = [counts.stopped(stage) for stage in run.memory.stages]
     run = run.remembering(clearing=True, stages=stages, **changes)
     return cleared(run, ObjectState("Indexing", reason, message))
 
@@ -36,7 +43,27 @@ def begin_again(run: Run, reason: str, message: str, **changes: int) -> PartialD
 def cleared(run: Run, state: ObjectState) -> PartialDecision:
     """Deletes the remaining Jobs of the pass."""
     again_after = run.settings.look_again if run.jobs else run.settings.answer_soon
+    state = held(run.context) or (state if state.reason != DELETION_HELD else _ENDING)
     return run.decided(state, *deletions(run.jobs.values(), state.message), again_after=again_after)
+
+
+DELETION_HELD = "DeletionHeld"
+_ENDING = ObjectState("Indexing", "EndingPreviousRun", "the Jobs of an earlier pass are being deleted")
+
+
+def held(context: DecisionContext) -> ObjectState | None:
+    """The wait for a deleted Job or Pod that a finalizer of somebody else keeps; None if there is none."""
+    observed = context.observed
+    found = [(f"Job {each.name}", each.held_by) for each in observed.jobs if each.held_by]
+    # The Job of such a Pod waits for it.
+    found += [
+        (f"Pod {each.name}", each.held_by) for each in observed.pods if each.held_by and each.exit_code is not None
+    ]
+    if not found:
+        return None
+    name, finalizers = found[0]
+    text = f"the {name} is being deleted, but {finalizers} keeps it; whoever set this finalizer must remove it"
+    return ObjectState("Waiting", DELETION_HELD, text)
 
 
 def deletions(jobs: Iterable[ObservedJob], why: str) -> list[DeleteJob]:
@@ -91,7 +118,7 @@ FIRST_SHARD_LOST = "MaxFailedIndexesExceeded"
 def failed(run: Run, reason: str, message: str) -> PartialDecision:
     """Fails the run and deletes the Jobs that still run."""
     live = [job for job in run.context.observed.jobs if not job.ended]
-    stages = [counts.at_rest(stage, "Failed") for stage in run.memory.stages]
+    stages = [counts.stopped(stage, "Failed") for stage in run.memory.stages]
     run = run.remembering(stages=stages, finished_at=text_of(run.now))
     return run.decided(ObjectState("Failed", reason, message), *deletions(live, f"the run has failed: {reason}"))
 
@@ -101,7 +128,7 @@ def complete(run: Run, reason: str, message: str) -> PartialDecision:
     return run.decided(ObjectState("Complete", reason, message))
 
 
-def goes_on(run: Run, job: ObservedJob) -> bool:
+def continues_after_loss(run: Run, job: ObservedJob) -> bool:
     """Whether the chain continues after a stage that lost shards."""
     return job.reason == SHARDS_LOST and run.plan.spec.execution.on_sample_error == "Continue"
 
@@ -162,7 +189,7 @@ def _in_use(run: Run, job: ObservedJob, report: Report | None) -> PartialDecisio
     left = pause - seconds_between(ended_at, run.now)
     if left > 0:
         return run.remembering(stage=job.step).decided(state, again_after=left)
-    return begin_again(run, OUTPUT_IN_USE, state.message, restarts=run.memory.restarts + 1)
+    return restart_run(run, OUTPUT_IN_USE, state.message, restarts=run.memory.restarts + 1)
 
 
 def _may_repeat(run: Run) -> bool:
@@ -189,7 +216,7 @@ def job_lost(run: Run, stage: str) -> PartialDecision:
     if restarts > run.settings.restarts:
         return failed(run, "JobLost", f"{stage}: Jobs of this run were deleted by somebody else {restarts} times")
     message = f"the Job of {stage} is gone; the pass starts over at its index"
-    return begin_again(run, "JobLost", message, restarts=restarts)
+    return restart_run(run, "JobLost", message, restarts=restarts)
 
 
 def planned(run: Run) -> PartialDecision:
@@ -226,7 +253,7 @@ def published(run: Run, report: Report) -> PartialDecision:
     return complete(run, end.reason, f"{end.message}{_why(report)}")
 
 
-def notes(report: Report) -> dict[str, Any]:
+def notes(report: Report) -> Json:
     """Failures, warnings and rejected inputs of a report, cut to the limits of the status."""
     failures = [
         FailureStatus(
@@ -247,7 +274,7 @@ def _missing(run: Run, report: Report, missing: int) -> PartialDecision:
         text = f"{missing} samples have no result after {passes} passes; the logs say why their processes ended"
         return failed(run, "SamplesMissing", text)
     text = f"{missing} samples have no result; pass {passes + 1} goes over them"
-    return begin_again(run, "NextPass", text, passes=passes + 1)
+    return restart_run(run, "NextPass", text, passes=passes + 1)
 
 
 def _awaiting(run: Run, awaiting: int) -> PartialDecision:
@@ -267,8 +294,8 @@ def _any_done(plan: Plan, report: Report) -> bool:
 
 
 def _none_done(report: Report) -> str:
-    if nothing_left := report.nothing_left():
-        return nothing_left
+    if empty_reason := report.empty_reason():
+        return empty_reason
     total = max(report.counted().total, report.rejected)
     if total:
         return f"none of {total} samples is done{_why(report)}"

@@ -39,7 +39,7 @@ def awaits_choice(memory: Status) -> bool:
     return (state.phase, state.reason) == ("Waiting", AWAITING)
 
 
-def at_rest(context: DecisionContext, memory: Status) -> PartialDecision:
+def keep_waiting(context: DecisionContext, memory: Status) -> PartialDecision:
     """Keeps the waiting state until a retry uses the choices."""
     live = [job for job in context.observed.jobs if not job.ended]
     return PartialDecision(

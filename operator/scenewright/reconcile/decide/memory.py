@@ -6,12 +6,10 @@ Besides the Jobs, the status is the operator's only memory: run, pass, counts an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from pydantic import ValidationError
-
-from scenewright.api.status import ENDS, Effective, InputStatus, Outputs, Status
+from scenewright.api.status import ENDS, Effective, InputStatus, Outputs, Status, Writing
+from scenewright.execution.jobs import output_place
 from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.lab import to_status
 from scenewright.planning.plan import Plan
@@ -19,18 +17,6 @@ from scenewright.reconcile.cache.observation import Dependency
 from scenewright_stages.contract.keys import short_hash
 
 REMEMBERED_TOKENS = 10
-
-
-def read_status(raw: Mapping[str, Any]) -> Status:
-    """The parsed status. Drops fields and values that this version of the operator does not know."""
-    try:
-        return Status.model_validate(raw)
-    except ValidationError as error:
-        unknown = {str(each["loc"][0]) for each in error.errors(include_url=False) if each["loc"]}
-    try:
-        return Status.model_validate({name: value for name, value in raw.items() if name not in unknown})
-    except ValidationError:
-        return Status()
 
 
 def remembered(before: Status, plan: Plan) -> Status:
@@ -46,6 +32,8 @@ def remembered(before: Status, plan: Plan) -> Status:
         starts=before.starts,
         conditions=before.conditions,
         outputs=before.outputs if before.outputs.results.startswith(plan.spec.output.uri) else Outputs(),
+        # Jobs of the earlier work may still write there.
+        writing=before.writing,
         retry_tokens=[*tokens, token][-REMEMBERED_TOKENS:] if token else before.retry_tokens,
         retry_failed=_tries_failures_again(before, plan),
     )
@@ -57,6 +45,14 @@ def _effective(plan: Plan) -> Effective:
         parameters_hash=parameters_hash(plan),
         defaults=to_status(plan.lab),
     )
+
+
+def writing_of(plan: Plan) -> Writing:
+    """Where a run of this plan writes; nowhere if it only counts."""
+    if plan.spec.execution.plan_only:
+        return Writing()
+    place = output_place(plan.namespace, plan.spec.storage.secret_name, plan.spec.output.uri)
+    return Writing(place=place, hosts=list(plan.pipeline.hosts))
 
 
 def parameters_hash(plan: Plan) -> str:

@@ -11,7 +11,7 @@ from scenewright.reconcile.cache.observation import DependencyState, ObservedJob
 from scenewright.reconcile.decide import chain, counts, endings
 from scenewright.reconcile.decide.context import DecisionContext, ObjectState, PartialDecision, Run, text_of
 from scenewright.reconcile.decide.endings import deletions
-from scenewright.reconcile.decide.memory import current_inputs, run_id, with_inputs
+from scenewright.reconcile.decide.memory import current_inputs, run_id, with_inputs, writing_of
 
 _FATAL: dict[DependencyState, str] = {
     "Failed": "has failed",
@@ -39,6 +39,7 @@ def refused(context: DecisionContext, memory: Status, refusal: Refusal) -> Parti
         conditions=memory.conditions,
         outputs=memory.outputs,
         retry_tokens=memory.retry_tokens,
+        writing=memory.writing,
         finished_at=memory.finished_at if was_so else text_of(context.now),
     )
     actions = deletions(context.observed.jobs, "the spec is refused")
@@ -48,10 +49,11 @@ def refused(context: DecisionContext, memory: Status, refusal: Refusal) -> Parti
 def suspended(context: DecisionContext, memory: Status) -> PartialDecision:
     """Deletes the Jobs. Resuming starts a new run, which finds the finished samples."""
     jobs = context.observed.jobs
-    stages = [counts.at_rest(stage) for stage in memory.stages]
+    stages = [counts.stopped(stage) for stage in memory.stages]
     memory = memory.model_copy(update={"run": "", "stage": "", "clearing": False, "stages": stages})
     if jobs:
-        state = ObjectState("Suspended", "Suspending", "the Jobs are being deleted")
+        kept = endings.held(context)
+        state = ObjectState("Suspended", "Suspending", kept.message if kept else "the Jobs are being deleted")
         ending = tuple(deletions(jobs, "the object is suspended"))
         return PartialDecision(memory, state, ending, context.settings.look_again)
     return PartialDecision(memory, ObjectState("Suspended", "Suspended", "nothing runs; spec.suspend: false continues"))
@@ -69,7 +71,7 @@ def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDeci
         return obstacle.also(*ending)
     if others:
         state = ObjectState("Pending", "EndingPreviousRun", "the Jobs of an earlier run are being deleted")
-        return candidate.decided(state, *ending, again_after=context.settings.look_again)
+        return candidate.decided(endings.held(context) or state, *ending, again_after=context.settings.look_again)
     begun = replace(candidate, plan=with_inputs(plan, memory.model_copy(update={"inputs": inputs}))).remembering(
         run=run,
         inputs=inputs,
@@ -81,6 +83,7 @@ def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDeci
         failures=[],
         warnings=[],
         rejected=0,
+        writing=writing_of(plan),
         plan_only=plan.spec.execution.plan_only,
         started_at=text_of(context.now),
         finished_at="",
@@ -111,7 +114,10 @@ def _obstacle(run: Run) -> PartialDecision | None:
             text = f"waits for {need.key}, which {_NOT_YET[need.state]}"
             return _waits(run, f"Dependency{need.state}", text)
     if observed.output_holder is not None and not run.plan.spec.execution.plan_only:
-        text = f"waits for {observed.output_holder}, which writes to {run.plan.spec.output.uri} or into it or above it"
+        is_near = observed.output_holder.namespace == observed.object.namespace
+        # Nobody learns the names of another namespace's objects.
+        who = str(observed.output_holder) if is_near else "an object of another namespace"
+        text = f"waits for {who}, which writes to {run.plan.spec.output.uri} or into it or above it"
         return _waits(run, "OutputBusy", text)
     return None
 

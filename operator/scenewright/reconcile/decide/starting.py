@@ -41,7 +41,7 @@ def created(run: Run, create: CreateJob, doing: ObjectState) -> PartialDecision:
         # No event arrives for a Pod that a quota or policy refuses: check soon whether there is one.
         return run.decided(doing, create, again_after=run.settings.without_pods)
     if answer.invalid:
-        return endings.failed(run, "ConfigurationError", f"the API server refuses the Job {name}: {answer.message}")
+        return endings.failed(run, "ConfigurationError", f"the Job {name} cannot be created: {answer.message}")
     reason = _refusal(answer.message)
     if seconds_between(_waiting_since(run), run.now) >= run.plan.spec.execution.start_deadline_seconds:
         return endings.failed(run, reason, answer.message)
@@ -125,7 +125,7 @@ class Look:
 
 def _first_finding(look: Look) -> Finding:
     """The first check that finds something, with the earliest next look of the checks up to it."""
-    checks: tuple[Callable[[Look], Finding], ...] = (_broken_pod, _no_pods, _unschedulable, _slow_pod)
+    checks: tuple[Callable[[Look], Finding], ...] = (_unending_pod, _broken_pod, _no_pods, _unschedulable, _slow_pod)
     again_after: float | None = None
     for check in checks:
         finding = check(look)
@@ -133,6 +133,22 @@ def _first_finding(look: Look) -> Finding:
             return finding.no_later_than(again_after)
         again_after = finding.no_later_than(again_after).again_after
     return Finding(again_after=again_after)
+
+
+def _unending_pod(look: Look) -> Finding:
+    """Checks for a Pod that does not end although its worker has: an injected container still runs beside it."""
+    held = [pod for pod in look.pods if pod.still_running and pod.phase == "Running" and pod.finished_at is not None]
+    if not held:
+        return NOTHING
+    pod = min(held, key=lambda each: (each.finished_at or each.created_at, each.index))
+    left = look.run.settings.sidecar_grace - look.waited(pod.finished_at)
+    if left > 0 or look.job.ready:
+        return Finding(again_after=max(left, look.run.settings.sidecar_grace))
+    text = (
+        f"the worker of shard {pod.index} of {pod.step} has ended, but {pod.still_running} still runs in its Pod; "
+        "use native sidecars, or name the address that ends it (stages.sidecarQuitUrls)"
+    )
+    return Finding("SidecarRuns", text, again_after=look.run.settings.look_again)
 
 
 def _broken_pod(look: Look) -> Finding:
@@ -146,10 +162,10 @@ def _broken_pod(look: Look) -> Finding:
     pod = min(broken, key=lambda each: (_scheduled(each), each.index))
     settings = look.run.settings
     is_pull = pod.waiting_reason in PULL_ERRORS
-    patience = settings.pull_grace if is_pull else settings.configuration_grace
+    grace = settings.pull_grace if is_pull else settings.configuration_grace
     if look.started:
-        patience = max(patience, look.deadline)
-    left = patience - look.waited(_scheduled(pod))
+        grace = max(grace, look.deadline)
+    left = grace - look.waited(_scheduled(pod))
     reason = "ImagePullBackOff" if is_pull else pod.waiting_reason
     if left > 0 and look.job.ready:
         return Finding(again_after=left)
@@ -163,23 +179,23 @@ def _no_pods(look: Look) -> Finding:
         return NOTHING
     had_pods = bool(job.succeeded or job.failed or look.pods)
     last = max((pod.finished_at for pod in look.pods if pod.finished_at is not None), default=look.since)
-    patience = look.run.settings.back_off if had_pods else look.run.settings.without_pods
+    grace = look.run.settings.back_off if had_pods else look.run.settings.without_pods
     waited = look.waited(last)
-    if waited < patience:
-        return Finding(again_after=patience - waited)
+    if waited < grace:
+        return Finding(again_after=grace - waited)
     if job.started_at is None:
-        return _not_taken_up(look)
+        return _not_picked_up(look)
     inspection = Inspection("failed-creates", job.name)
     answer = look.run.context.answer(inspection)
     if answer is None or answer.at < look.since:
         return replace(_current_wait(look), ask=inspection)
     if not answer.holds:
-        return _unexplained(look, answer, last, patience + look.run.settings.notice, is_fatal=not had_pods)
+        return _unexplained(look, answer, last, grace + look.run.settings.notice, is_fatal=not had_pods)
     left = look.deadline - waited
     return Finding(_refusal(answer.message), answer.message, left <= 0, again_after=_look_again(look, left))
 
 
-def _not_taken_up(look: Look) -> Finding:
+def _not_picked_up(look: Look) -> Finding:
     """The Job has no start time: the Job controller has not seen it, so no Event explains it. Never fails the run."""
     settings = look.run.settings
     was_reported = look.run.context.state_before.reason == "PodsNotCreated"
@@ -200,13 +216,13 @@ def _wait_ended_at(look: Look) -> datetime:
     return max(look.job.created_at, moment_of(waiting.last_transition_time) or look.job.created_at)
 
 
-def _unexplained(look: Look, answer: Answer, last: datetime, patience: float, *, is_fatal: bool) -> Finding:
+def _unexplained(look: Look, answer: Answer, last: datetime, grace: float, *, is_fatal: bool) -> Finding:
     """No Pod and no Event: ignores a lagging Job controller, reports a missing one on the second check."""
     job = look.job
     waited = look.waited(last)
-    if waited < patience:
-        return replace(_current_wait(look), again_after=patience - waited)
-    if seconds_between(last, answer.at) < patience:
+    if waited < grace:
+        return replace(_current_wait(look), again_after=grace - waited)
+    if seconds_between(last, answer.at) < grace:
         return replace(_current_wait(look), ask=Inspection("failed-creates", job.name))
     left = look.deadline - waited
     text = f"the Job {job.name} has no Pods, and no Event says why; does the Job controller run?"
@@ -231,7 +247,8 @@ def _unschedulable(look: Look) -> Finding:
     if answer is None:
         return replace(wait, ask=inspection)
     if answer.holds is not False:
-        return replace(wait, again_after=settings.answer_age)
+        said = answer.message
+        return replace(wait, message=said or wait.message, tells_news=bool(said), again_after=settings.answer_age)
     text = f"no node can ever run it: {answer.message or pending[0].unschedulable}"
     return Finding("Unschedulable", text, fatal=True)
 
@@ -243,10 +260,10 @@ def _slow_pod(look: Look) -> Finding:
         return Finding(again_after=look.run.settings.notice) if not look.started else NOTHING
     pod = min(pending, key=lambda each: (_scheduled(each), each.index))
     waited = look.waited(_scheduled(pod))
-    patience = look.run.settings.slow_start
+    grace = look.run.settings.slow_start
     left = look.deadline - waited
-    if left > 0 and (waited < patience or look.job.ready):
-        return Finding(again_after=left if look.job.ready else min(left, patience - waited))
+    if left > 0 and (waited < grace or look.job.ready):
+        return Finding(again_after=left if look.job.ready else min(left, grace - waited))
     reason = "PodNotStarting" if left > 0 else "StartDeadlineExceeded"
     return Finding(reason, _start_failure(pod, pod.waiting_message or pod.waiting_reason), left <= 0, again_after=left)
 

@@ -5,11 +5,9 @@ So a restart of the operator counts nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
-from scenewright.api.status import ENDS, StageStatus, Status
+from scenewright.api.status import ENDS, SampleCounts, StageStatus, Status
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedPod
 from scenewright.reconcile.cache.projection import CachedPod
 from scenewright.reconcile.cache.store import Store
@@ -24,58 +22,56 @@ from scenewright.telemetry.metrics import (
 )
 from scenewright_stages.contract.errors import ExitCode
 
-Raw = Mapping[str, Any]
 
-
-def account(key: ObjectKey, old: Raw, new: Status) -> None:
+def account(key: ObjectKey, old: Status, new: Status) -> None:
     """Counts what has changed from the status before a write to the one written."""
     _count_end(key.kind, old, new)
     _count_failures(key.kind, old, new)
-    same_run = old.get("run", "") == new.run
-    before = {stage["name"]: stage for stage in old.get("stages") or ()} if same_run else {}
+    same_run = old.run == new.run
+    before = {stage.name: stage for stage in old.stages} if same_run else {}
     for stage in new.stages:
         _count_stage(key, new.pipeline, before.get(stage.name), stage)
 
 
-def _count_end(kind: str, old: Raw, new: Status) -> None:
-    if new.phase not in ENDS or (old.get("phase") in ENDS and old.get("run", "") == new.run):
+def _count_end(kind: str, old: Status, new: Status) -> None:
+    if new.phase not in ENDS or (old.phase in ENDS and old.run == new.run):
         return
     reason = next((each.reason for each in new.conditions if each.type == new.phase and each.status == "True"), "")
     FINISHED.labels(kind, new.pipeline, new.phase, reason).inc()
 
 
-def _count_failures(kind: str, old: Raw, new: Status) -> None:
-    known = {(each.get("sample"), each.get("stage")) for each in old.get("failures") or ()}
+def _count_failures(kind: str, old: Status, new: Status) -> None:
+    known = {(each.sample, each.stage) for each in old.failures}
     for failure in new.failures:
         if (failure.sample, failure.stage) not in known:
             SAMPLE_FAILURES.labels(kind, new.pipeline, failure.stage, failure.reason).inc()
 
 
-def _count_stage(key: ObjectKey, pipeline: str, old: Raw | None, new: StageStatus) -> None:
+def _count_stage(key: ObjectKey, pipeline: str, old: StageStatus | None, new: StageStatus) -> None:
     """Skips the first counts of a stage: they are results of earlier runs."""
-    if old is None or not (old.get("samples") or {}).get("total"):
+    if old is None or not old.samples.total:
         return
     for result in ("done", "failed", "rejected", "skipped"):
-        more = _number(new.samples.model_dump(by_alias=True), result) - _number(old["samples"], result)
+        more = _number(new.samples, result) - _number(old.samples, result)
         if more > 0:
             SAMPLES.labels(key.namespace, key.kind, pipeline, new.name, result).inc(more)
     _count_gpu_time(key, pipeline, old, new)
     ended = ("Done", "Failed")
-    if new.state in ended and old.get("state") not in ended and new.started_at and new.finished_at:
+    if new.state in ended and old.state not in ended and new.started_at and new.finished_at:
         seconds = datetime.fromisoformat(new.finished_at) - datetime.fromisoformat(new.started_at)
         STAGE_SECONDS.labels(key.kind, pipeline, new.name).observe(max(0.0, seconds.total_seconds()))
 
 
-def _number(samples: Raw, result: str) -> int:
+def _number(samples: SampleCounts, result: str) -> int:
     """The samples that ended so; ``skipped`` without those that a rule left out, which are ``rejected``."""
-    number: int = samples.get(result, 0)
-    return number - int(samples.get("rejected", 0)) if result == "skipped" else number
+    number: int = getattr(samples, result)
+    return number - samples.rejected if result == "skipped" else number
 
 
-def _count_gpu_time(key: ObjectKey, pipeline: str, old: Raw, new: StageStatus) -> None:
+def _count_gpu_time(key: ObjectKey, pipeline: str, old: StageStatus, new: StageStatus) -> None:
     """Counts GPU time, which the status has from pushes or, without them, from the reports of ended Pods."""
-    held = new.gpu_seconds - old.get("gpuSeconds", 0.0)
-    busy = new.gpu_busy_seconds - old.get("gpuBusySeconds", 0.0)
+    held = new.gpu_seconds - old.gpu_seconds
+    busy = new.gpu_busy_seconds - old.gpu_busy_seconds
     labels = (key.namespace, key.kind, pipeline, new.name)
     GPU_SECONDS.labels(*labels, "busy").inc(max(0.0, busy))
     GPU_SECONDS.labels(*labels, "waiting").inc(max(0.0, held - max(0.0, busy)))
@@ -86,6 +82,7 @@ _CLASSES = {
     0: "success",
     int(ExitCode.CONFIGURATION): "config",
     int(ExitCode.SAMPLE_TIMEOUT): "timeout",
+    int(ExitCode.STORAGE_FAULT): "storage",
 }
 
 
@@ -105,7 +102,7 @@ def count_start(kind: str, old: ObservedPod | None, new: ObservedPod, job: Obser
 
 
 def ending_of(pod: ObservedPod) -> str:
-    """``success``, ``config``, ``timeout``, ``oom``, ``app``, or ``infra`` if the Pod itself was not the cause."""
+    """The class of a Pod's end: one of `_CLASSES`, ``oom``, ``app``, or ``infra`` if the Pod was not the cause."""
     if pod.disrupted or (pod.exit_code is None and pod.phase == "Failed"):
         return "infra"
     if pod.exit_code == 137 and "OOM" in (pod.reason + pod.message):

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from scenewright.api.status import ACTIVE
 from scenewright.reconcile.cache.observation import ObservedObject
 from scenewright.reconcile.cache.projection import CachedPod
 from scenewright.reconcile.cache.store import ObjectStore, Store
 
-_ACTIVE = ("Running", "Publishing", "Indexing")
 _RESULTS = ("total", "done", "failed", "skipped")
 _SHARDS = ("running", "done", "failed")
 
@@ -34,13 +33,13 @@ class ObjectGauges(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metric families."""
         stored = list(self._objects)
-        phases: Counter[tuple[str, ...]] = Counter((each.key.kind, each.phase or "Pending") for each in stored)
+        phases: Counter[tuple[str, ...]] = Counter((each.key.kind, each.phase) for each in stored)
         yield _counted("scenewright_jobs", "Objects by phase.", ["kind", "phase"], phases)
         waiting: Counter[tuple[str, ...]] = Counter((each.key.kind, each.waiting) for each in stored if each.waiting)
         yield _counted("scenewright_waiting", "Objects that wait, by reason.", ["kind", "reason"], waiting)
         yield from self._pending()
-        yield from _stages([each for each in stored if each.phase in _ACTIVE])
-        ordered = sorted(stored, key=lambda each: (each.phase not in _ACTIVE, -each.created_at.timestamp()))
+        yield from _stages([each for each in stored if each.phase in ACTIVE])
+        ordered = sorted(stored, key=lambda each: (each.phase not in ACTIVE, -each.created_at.timestamp()))
         yield from _single(ordered[: self._cap])
 
     def _pending(self) -> Iterator[Metric]:
@@ -58,16 +57,15 @@ class ObjectGauges(Collector):
 
 def _stages(active: list[ObservedObject]) -> Iterator[Metric]:
     """Sums over all running objects."""
-    rates: Counter[tuple[str, ...]] = Counter()
+    rates: defaultdict[tuple[str, ...], float] = defaultdict(float)
     shards: Counter[tuple[str, ...]] = Counter()
     for stored in active:
-        status = stored.status
-        for stage in status.get("stages") or ():
-            labels = (stored.key.kind, status.get("pipeline", ""), stage["name"])
-            if stage.get("state") == "Running":
-                rates[labels] += stage.get("samplesPerMinute", 0.0)
+        for stage in stored.status.stages:
+            labels = (stored.key.kind, stored.status.pipeline, stage.name)
+            if stage.state == "Running":
+                rates[labels] += stage.samples_per_minute
             for state in _SHARDS:
-                shards[(*labels, state)] += (stage.get("shards") or {}).get(state, 0)
+                shards[(*labels, state)] += getattr(stage.shards, state)
     names = ["kind", "pipeline", "stage"]
     yield _counted("scenewright_stage_samples_per_minute", "Samples a minute of running stages.", names, rates)
     yield _counted("scenewright_stage_shards", "Shards of objects that run.", [*names, "state"], shards)
@@ -86,14 +84,14 @@ def _single(chosen: list[ObservedObject]) -> Iterator[Metric]:
     )
     for stored in chosen:
         labels = (stored.key.kind, stored.key.namespace, stored.key.name)
-        stages: list[dict[str, Any]] = list(stored.status.get("stages") or ())
+        stages = stored.status.stages
         for stage in stages:
             for result in _RESULTS:
-                samples.add_metric([*labels, stage["name"], result], (stage.get("samples") or {}).get(result, 0))
-            seconds.add_metric([*labels, stage["name"]], stage.get("gpuSeconds", 0.0))
-            for number, value in (stage.get("numbers") or {}).items():
-                numbers.add_metric([*labels, stage["name"], number], value)
-        rates.add_metric(labels, sum(stage.get("samplesPerMinute", 0.0) for stage in stages))
+                samples.add_metric([*labels, stage.name, result], getattr(stage.samples, result))
+            seconds.add_metric([*labels, stage.name], stage.gpu_seconds)
+            for number, value in stage.numbers.items():
+                numbers.add_metric([*labels, stage.name, number], value)
+        rates.add_metric(labels, sum(stage.samples_per_minute for stage in stages))
     yield from (samples, rates, seconds, numbers)
 
 

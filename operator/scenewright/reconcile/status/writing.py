@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import Status
 from scenewright.kube.client import ApiError, Client
 from scenewright.kube.resources import OBJECTS
@@ -28,7 +29,7 @@ class StatusWriter:
         self,
         client: Client,
         leadership: Leadership,
-        written: Callable[[dict[str, Any]], None],
+        written: Callable[[Json], None],
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -55,8 +56,7 @@ class StatusWriter:
             STATUS_WRITES.labels("held").inc()
             return held
         wanted = status_document(status)
-        # The API server fills omitted fields with the schema's empty defaults; do not count them as changes.
-        patch = merge_patch(_without_empty(value.status), wanted)
+        patch = merge_patch(status_document(value.status), wanted)
         if not patch:
             STATUS_WRITES.labels("unchanged").inc()
             return None
@@ -68,7 +68,7 @@ class StatusWriter:
         """Forgets an object that was deleted or has ended."""
         self._written_at.pop(uid, None)
 
-    async def _patch(self, value: ObservedObject, wanted: dict[str, Any], patch: dict[str, Any]) -> None:
+    async def _patch(self, value: ObservedObject, wanted: Json, patch: Json) -> None:
         self._leadership.check()
         metadata = {"uid": value.uid, "resourceVersion": value.resource_version}
         try:
@@ -83,15 +83,15 @@ class StatusWriter:
         self._written(raw)
 
 
-def status_document(status: Status) -> dict[str, Any]:
+def status_document(status: Status) -> Json:
     """The status as stored: without empty strings, lists, objects and false values; numbers stay."""
-    document: dict[str, Any] = _without_empty(status.model_dump(mode="json", by_alias=True, exclude_none=True))
+    document: Json = _without_empty(status.model_dump(mode="json", by_alias=True, exclude_none=True))
     return document
 
 
-def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def merge_patch(old: RawJson, new: RawJson) -> Json:
     """The JSON merge patch (RFC 7396) from `old` to `new`; empty if they are equal."""
-    patch: dict[str, Any] = {name: None for name in old if name not in new}
+    patch: Json = {name: None for name in old if name not in new}
     for name, value in new.items():
         known = old.get(name)
         if isinstance(value, Mapping) and isinstance(known, Mapping):
@@ -118,5 +118,5 @@ def _without_empty(value: Any) -> Any:
     return value
 
 
-def _is_empty(value: Any) -> bool:
+def _is_empty(value: object) -> bool:
     return not value and (value is None or value is False or isinstance(value, (str, list, dict)))

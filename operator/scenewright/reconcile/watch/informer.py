@@ -11,11 +11,12 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic_core import from_json
 
-from scenewright.kube.client import ApiError, Client
+from scenewright.api.raw import Json
+from scenewright.kube.client import REFUSED, ApiError, Client
 from scenewright.kube.resources import Resource
 from scenewright.reconcile.cache.observation import Owned
 from scenewright.reconcile.cache.projection import read, skip
@@ -42,6 +43,10 @@ class Informer(Generic[T]):
     Args:
         project: builds the projection of a raw object; None if the object is not ours.
         beat: called as the loop's heartbeat.
+
+    Attributes:
+        synced: the store has the resource; False before the first list.
+        answered: set once the first list was there or was refused.
     """
 
     def __init__(
@@ -49,7 +54,7 @@ class Informer(Generic[T]):
         client: Client,
         resource: Resource,
         store: Store[T],
-        project: Callable[[dict[str, Any]], T | None],
+        project: Callable[[Json], T | None],
         selector: str,
         namespace: str = "",
         beat: Callable[[], None] = lambda: None,
@@ -64,7 +69,8 @@ class Informer(Generic[T]):
         self._version = 0
         self._failures = 0
         self._heard_at = time.monotonic()
-        self.synced = asyncio.Event()
+        self.synced = False
+        self.answered = asyncio.Event()
         WATCH_AGE.labels(resource.plural, namespace).set_function(lambda: time.monotonic() - self._heard_at)
 
     async def run(self) -> None:
@@ -96,10 +102,11 @@ class Informer(Generic[T]):
             for raw in page.get("items") or ():
                 with self._skipping(raw):
                     names.add(self._put(raw, forced))
-            self._heard()
+            self._note_event()
         self._store.keep_only(names, self._namespace, self._store.newest() if forced else version)
         self._version = version
-        self.synced.set()
+        self.synced = True
+        self.answered.set()
 
     async def _watch(self) -> None:
         lines = self._client.watch(
@@ -113,11 +120,11 @@ class Informer(Generic[T]):
         )
         async for line in lines:
             self._failures = 0
-            self._heard()
+            self._note_event()
             with self._skipping(line):
                 self._take(from_json(line))
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: Json) -> None:
         raw = event["object"]
         if event["type"] == "ERROR":
             raise _watch_error(raw)
@@ -128,7 +135,7 @@ class Informer(Generic[T]):
             self._put(raw, forced=False)
         self._version = int(raw["metadata"]["resourceVersion"])
 
-    def _put(self, raw: dict[str, Any], forced: bool) -> Name:
+    def _put(self, raw: Json, forced: bool) -> Name:
         metadata = raw["metadata"]
         name, version = (metadata["namespace"], metadata["name"]), int(metadata["resourceVersion"])
         projected = read(self._project, raw, self._resource.plural)
@@ -139,7 +146,7 @@ class Informer(Generic[T]):
         return name
 
     @contextlib.contextmanager
-    def _skipping(self, content: Any) -> Iterator[None]:
+    def _skipping(self, content: object) -> Iterator[None]:
         """Skips an object or event that cannot be read."""
         try:
             yield
@@ -148,7 +155,7 @@ class Informer(Generic[T]):
         except Exception as error:
             skip(self._resource.plural, content, error)
 
-    def _heard(self) -> None:
+    def _note_event(self) -> None:
         self._heard_at = time.monotonic()
         self._beat()
 
@@ -159,6 +166,8 @@ class Informer(Generic[T]):
         return "failures" if self._failures >= _FAILURES_UNTIL_LIST else ""
 
     async def _pause(self, error: ApiError) -> None:
+        if error.status in REFUSED:
+            self.answered.set()
         longest = min(_LONGEST_BACKOFF, 0.25 * 2 ** min(self._failures, 8))
         seconds = max(error.retry_after or 0.0, random.uniform(longest / 2, longest))
         level = logging.INFO if error.passing else logging.WARNING
@@ -166,7 +175,7 @@ class Informer(Generic[T]):
         await asyncio.sleep(seconds)
 
 
-def _watch_error(status: dict[str, Any]) -> Exception:
+def _watch_error(status: Json) -> Exception:
     code = int(status.get("code", 0))
     if code == 410:
         return Expired("expired")

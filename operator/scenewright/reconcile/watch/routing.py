@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+from scenewright.api.raw import Json, RawJson
+from scenewright.api.status import ACTIVE
 from scenewright.kube.resources import OBJECTS
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedObject, ObservedPod
 from scenewright.reconcile.cache.outputs import OutputIndex
@@ -24,7 +25,6 @@ from scenewright.telemetry.progress.store import KnownPod
 
 NOISE_SECONDS = 10.0
 """Delay for frequent changes: Pods of a large stage change many times a second, and counts may be this old."""
-_ACTIVE = ("Indexing", "Running", "Publishing")
 
 
 class Router:
@@ -35,7 +35,7 @@ class Router:
         defaults: the lab defaults.
     """
 
-    def __init__(self, queue: WorkQueue[ObjectKey], defaults: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, queue: WorkQueue[ObjectKey], defaults: RawJson | None = None) -> None:
         self._queue = queue
         self.objects = ObjectStore(self._object_changed)
         self.jobs: Store[ObservedJob] = Store(self._job_changed)
@@ -44,16 +44,16 @@ class Router:
         self._dependents: set[ObjectKey] = set()
         self._own_write = ""
         self._unheard: dict[str, dict[str, tuple[int, float]]] = {kind: {} for kind in OBJECTS}
-        self._forgetters: list[Callable[[str], None]] = []
+        self._forget_callbacks: list[Callable[[str], None]] = []
         self.counting = False
         for kind in OBJECTS:
-            WATCH_AGE.labels(OBJECTS[kind].plural, "").set_function(partial(self.unheard_seconds, kind))
+            WATCH_AGE.labels(OBJECTS[kind].plural, "").set_function(partial(self.seconds_since_event, kind))
 
     def on_forget(self, forget: Callable[[str], None]) -> None:
         """Registers a callback for the uid of each object that has ended or was deleted."""
-        self._forgetters.append(forget)
+        self._forget_callbacks.append(forget)
 
-    def take(self, kind: str, event_type: str | None, raw: dict[str, Any], forced: bool = False) -> None:
+    def take(self, kind: str, event_type: str | None, raw: Json, forced: bool = False) -> None:
         """Takes an event from kopf, or an object from a list (no type). Skips what cannot be read.
 
         Args:
@@ -68,7 +68,7 @@ class Router:
         except Exception as error:
             skip(OBJECTS[kind].plural, raw, error)
 
-    def take_watched(self, kind: str, event_type: str | None, raw: dict[str, Any]) -> None:
+    def take_watched(self, kind: str, event_type: str | None, raw: Json) -> None:
         """Takes an event from kopf, and notes which of our own writes its watch has reported."""
         metadata = raw["metadata"]
         version, _ = self._unheard[kind].get(metadata["uid"], (0, 0.0))
@@ -76,7 +76,7 @@ class Router:
             self._unheard[kind].pop(metadata["uid"], None)
         self.take(kind, event_type, raw)
 
-    def unheard_seconds(self, kind: str) -> float:
+    def seconds_since_event(self, kind: str) -> float:
         """Age of the oldest own write that kopf's watch has not reported yet; 0 if there is none.
 
         The time since the last event would say little: idle objects cause no events, and kopf hides bookmarks.
@@ -84,7 +84,7 @@ class Router:
         now = time.monotonic()
         return max((now - since for _, since in self._unheard[kind].values()), default=0.0)
 
-    def take_own_write(self, raw: dict[str, Any]) -> None:
+    def take_own_write(self, raw: Json) -> None:
         """Takes the response to our own status write, without queueing the object again.
 
         Ignores it if the object is gone by now, or replaced by another of the same name.
@@ -110,7 +110,7 @@ class Router:
         self.outputs.update(new)
         self._note_dependency(old, new)
         if old is None or old.uid != new.uid:
-            self._queue.add(new.key, Priority.RUNNING if new.phase in _ACTIVE else Priority.STARTING)
+            self._queue.add(new.key, Priority.RUNNING if new.phase in ACTIVE else Priority.STARTING)
         elif old.intent != new.intent:
             self._queue.add(new.key, Priority.RUNNING)
         elif new.uid != self._own_write:
@@ -198,10 +198,16 @@ class Router:
             if not stored.ended:
                 self._queue.add(stored.key, Priority.RUNNING, random.uniform(0.0, spread))
 
+    def resync_namespace(self, namespace: str) -> None:
+        """Queues every object of a namespace that has not ended."""
+        for stored in self.objects:
+            if stored.key.namespace == namespace and not stored.ended:
+                self._queue.add(stored.key, Priority.RUNNING)
+
     def _forget(self, old: ObservedObject | None) -> None:
         if old is None:
             return
-        self.outputs.remove(old.key)
+        self.outputs.forget(old.key, old.uid)
         # Its Jobs stay in the store until they are gone: they may still write.
         self._drop_pods(old.uid)
         self._unheard[old.key.kind].pop(old.uid, None)
@@ -214,15 +220,15 @@ class Router:
             self.pods.drop_owner(job.uid)
 
     def _call_forgetters(self, uid: str) -> None:
-        for forget in self._forgetters:
+        for forget in self._forget_callbacks:
             forget(uid)
 
     def _note_dependency(self, old: ObservedObject | None, new: ObservedObject) -> None:
-        if new.status.get("inputs") or new.waiting.startswith("Dependency"):
+        if new.status.inputs or new.waiting.startswith("Dependency"):
             self._dependents.add(new.key)
         else:
             self._dependents.discard(new.key)
-        if old is None or (new.ended and (not old.ended or new.publication != old.publication)):
+        if old is None or (new.ended and (not old.ended or new.status.publication.hash != old.status.publication.hash)):
             self._wake_dependents(new)
 
     def _wake_dependents(self, stored: ObservedObject) -> None:

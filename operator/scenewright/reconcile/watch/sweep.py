@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scenewright.kube.client import ApiError, Client
+from scenewright.kube.client import REFUSED, ApiError, Client
 from scenewright.kube.resources import OBJECTS
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject
 from scenewright.reconcile.cache.projection import skip
 from scenewright.reconcile.watch.routing import Router
-from scenewright.telemetry.metrics import SWEEP_DIFFERENCES, SWEEP_TIME
+from scenewright.telemetry.metrics import NAMESPACE_SERVED, SWEEP_DIFFERENCES, SWEEP_TIME
 
 logger = logging.getLogger(__name__)
 
@@ -37,26 +37,47 @@ class Sweep:
     beat: Callable[[], None]
 
     async def fill(self) -> int:
-        """Lists everything, waiting for the API server and our CRDs. Returns the number of missed changes."""
+        """Lists everything, waiting for the API server and our CRDs. Returns the number of missed changes.
+
+        A namespace that refuses, for example because it was deleted and its Role with it, does not hold off the
+        others: the next sweep asks it again. Only when all refuse are the CRDs or the rights missing, which is waited
+        for.
+        """
+        while True:
+            self.beat()
+            found = [await self._listed(namespace) for namespace in self.namespaces]
+            answered = [count for count in found if count is not None]
+            if answered:
+                return sum(answered)
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _listed(self, namespace: str) -> int | None:
+        """Lists one namespace, waiting for the API server; None if it refuses."""
         while True:
             self.beat()
             try:
-                return sum([await self._compare(kind, each) for kind in OBJECTS for each in self.namespaces])
+                found = sum([await self._compare(kind, namespace) for kind in OBJECTS])
             except ApiError as error:
-                logger.warning("the objects could not be listed yet: %s", error)
+                logger.warning("the objects%s could not be listed: %s", f" in {namespace}" if namespace else "", error)
+                if error.status in REFUSED:
+                    NAMESPACE_SERVED.labels(namespace).set(0)
+                    return None
                 await asyncio.sleep(error.retry_after or _RETRY_SECONDS)
+            else:
+                NAMESPACE_SERVED.labels(namespace).set(1)
+                return found
 
     async def run(self) -> None:
         """Sweeps at random intervals around the mean; never returns."""
         while True:
-            await self._rest(self.mean_seconds * random.uniform(0.8, 1.2))
+            await self._sleep(self.mean_seconds * random.uniform(0.8, 1.2))
             found = await self.fill()
             if found:
                 logger.warning("the sweep found %d objects whose changes had been missed", found)
             self.router.resync(_SPREAD_SECONDS)
             SWEEP_TIME.set_to_current_time()
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self.beat()
@@ -69,7 +90,6 @@ class Sweep:
         async for page in self.client.pages(OBJECTS[kind], namespace):
             version = version or int(page["metadata"]["resourceVersion"])
             # After a restore of etcd from a backup, versions start over and a lower one is current.
-
             forced = version < newest
             for raw in page.get("items") or ():
                 try:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jwt
+
+from scenewright.api.raw import Json, RawJson
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ ALGORITHMS = ("RS256", "ES256", "ES384", "ES512")
 LEEWAY_SECONDS = 10.0
 MAXIMUM_TOKEN_BYTES = 4096
 
-FetchJson = Callable[[str], Awaitable[Mapping[str, Any]]]
+FetchJson = Callable[[str], Awaitable[RawJson]]
 
 
 class RefusedPush(Exception):  # noqa: N818 - the Pod's mistake, or nobody's
@@ -118,7 +119,7 @@ class TokenVerifier:
         except jwt.PyJWTError as problem:
             raise _refused("malformed", str(problem)) from None
 
-    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+    def _claims(self, token: str, key: jwt.PyJWK) -> Json:
         return jwt.decode(
             token,
             key,
@@ -131,7 +132,7 @@ class TokenVerifier:
         )
 
 
-def _identity(claims: Mapping[str, Any]) -> PodIdentity:
+def _identity(claims: RawJson) -> PodIdentity:
     try:
         bound = claims["kubernetes.io"]
         return PodIdentity(str(bound["namespace"]), str(bound["pod"]["name"]), str(bound["pod"]["uid"]))

@@ -54,6 +54,7 @@ BACKENDS = (
         implementation=f"{_PACKAGE}.interface:ClassicAlbedo",
         notes="Colour Retinex in the gradient domain: slow changes of brightness count as light, jumps of brightness "
         "or chromaticity as albedo.",
+        evidence="prior",
         options={"chroma_edge": (), "brightness_edge": ()},
     ),
     BackendFacts(
@@ -62,6 +63,7 @@ BACKENDS = (
         family="classic",
         implementation=f"{_PACKAGE}.interface:ClassicAlbedo",
         notes="Multi-scale Retinex with colour balance: level and contrast are normalised, not measured.",
+        evidence="prior",
         options={"scales": (), "chroma": ("keep", "original")},
     ),
     BackendFacts(
@@ -70,6 +72,7 @@ BACKENDS = (
         family="classic",
         implementation=f"{_PACKAGE}.interface:ClassicAlbedo",
         notes="Lightness divided by its own smooth part: different greys come out alike.",
+        evidence="prior",
     ),
     BackendFacts(
         name="marigold-iid",

@@ -26,6 +26,7 @@ BACKENDS = (
         family="classic",
         implementation=f"{_PACKAGE}.interface:KnownLightCaption",
         notes="Said from the light that was put on, not seen in the picture.",
+        evidence="prior",
     ),
     BackendFacts(
         name="qwen-vl",

@@ -6,7 +6,7 @@ Sizes are those of the required files only.
 
 from __future__ import annotations
 
-from scenewright_stages.contract.backends import BackendFacts, Weights
+from scenewright_stages.contract.backends import BackendFacts, DepthTraits, Weights
 
 _APACHE = "https://www.apache.org/licenses/LICENSE-2.0"
 _CC_BY_NC = "https://creativecommons.org/licenses/by-nc/4.0/"
@@ -67,6 +67,8 @@ BACKENDS = (
         family="classic",
         implementation=f"{_PACKAGE}.classic:ClassicDepth",
         notes="A prior, not a measurement: ground ramp, saliency and haze; scale and far:near are assumed.",
+        evidence="prior",
+        depth=DepthTraits("relative", predicts_new_views=False, assumes_field_of_view=True),
         options={"far_near_ratio": (), "near_metres": ()},
     ),
     BackendFacts(
@@ -75,6 +77,9 @@ BACKENDS = (
         family="classic",
         implementation=f"{_PACKAGE}.classic:ProvidedDepth",
         notes="The depth or disparity map that lies beside the image, resampled; nothing is estimated.",
+        evidence="measured",
+        reads="depth",
+        depth=DepthTraits("metric", marks_sky=True, predicts_new_views=False),
     ),
     BackendFacts(
         name="depth-pro",
@@ -82,6 +87,7 @@ BACKENDS = (
         family="model",
         implementation=f"{_PACKAGE}.depth_pro:load_depth_pro",
         notes="Metric depth and field of view estimated by Depth Pro; unseen scale is the model's guess.",
+        depth=DepthTraits("metric", marks_sky=True),
         weights={"default": (DEPTH_PRO,)},
         device="cuda",
         gpu_memory_gib=8.0,
@@ -96,6 +102,13 @@ BACKENDS = (
         implementation=f"{_PACKAGE}.depth_anything:load_depth_anything",
         notes="Estimated by Depth Anything V2; the metric variants give metres, the relative ones inverse "
         "depth that is spread over an assumed near-to-far range.",
+        depth=DepthTraits("relative"),
+        # Metric variants end at 20 m indoors, where sky looks like a wall, and at 80 m outdoors.
+        depth_by={
+            name: DepthTraits("metric", marks_sky=name.startswith("metric-outdoor-"))
+            for name in _depth_anything_family()
+            if name.startswith("metric-")
+        },
         weights=_depth_anything_family(),
         device="cuda",
         gpu_memory_gib=4.0,
@@ -111,6 +124,8 @@ BACKENDS = (
         implementation=f"{_PACKAGE}.moge.estimator:load_moge",
         notes="Estimated by MoGe with its own focal length; version 2 is metric, version 1 up to one scale. "
         "Pixels outside its mask (sky) are invalid.",
+        depth=DepthTraits("metric", marks_sky=True),
+        depth_by={"vitl": DepthTraits("unknown", marks_sky=True)},
         weights={
             "vitl": _moge("moge-vitl", 1_260_000_000),
             "2-vitl": _moge("moge-2-vitl", 1_310_000_000),

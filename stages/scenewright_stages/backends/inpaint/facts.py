@@ -55,6 +55,7 @@ def _classic_fill(capability: str) -> BackendFacts:
         family="classic",
         implementation=f"{_PACKAGE}.interface:ClassicInpainter",
         notes="Texture is copied from the same image by PatchMatch and blended; no new content is invented.",
+        evidence="prior",
     )
 
 

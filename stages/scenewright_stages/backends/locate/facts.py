@@ -34,6 +34,7 @@ BACKENDS = (
         family="classic",
         implementation=f"{_PACKAGE}.interface:MatchLocator",
         notes="Found by edges, colours and local features of the object's photo, then cut out (GrabCut).",
+        evidence="prior",
         options={"threshold": ()},
     ),
     BackendFacts(

@@ -5,6 +5,11 @@ twice. PerSAM guides the decoder (:mod:`.guided_decoder`). PerSAM-F mixes SAM's 
 photo; only the weights change, so the decoder runs once for all epochs. Neither method detects an absent object. Here,
 the features under the mask decide: they are compared with the target's, on a scale where the photo's own background is
 0 and the target is 1.
+
+On purpose, pictures that are not square differ from the published code. It stretches the similarity of the whole
+picture over the square grid of features, which SAM has padded on one side, so that the guidance of the decoder lies
+beside the object. Here the similarity stays in the padded square: every cell is guided by its own similarity, and mean
+and deviation are those of the picture without its padding. On square pictures both are the same.
 """
 
 from __future__ import annotations

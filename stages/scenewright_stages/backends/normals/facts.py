@@ -29,6 +29,7 @@ BACKENDS = (
         family="classic",
         implementation=f"{_PACKAGE}.interface:ClassicNormals",
         notes="Not measured: the silhouette blown up like a cushion, with the picture's brightness as relief.",
+        evidence="prior",
         options={"detail": ()},
     ),
     BackendFacts(

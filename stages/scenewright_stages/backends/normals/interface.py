@@ -15,7 +15,6 @@ from scenewright_stages.backends.runtime.bundled import BundledModels
 from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
 from scenewright_stages.backends.runtime.errors import BackendContractError
 from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
-from scenewright_stages.vision.geometry.normals import inflated_normals
 from scenewright_stages.vision.subjects.people.face_mesh import face_meshes
 from scenewright_stages.vision.subjects.people.face_normals import normals_with_faces
 
@@ -69,7 +68,7 @@ class ClassicNormals(WeightlessBackend):
 
     def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
         """See ``NormalEstimator.estimate``; uses the green channel as luminance."""
-        return inflated_normals(alpha, np.ascontiguousarray(srgb[..., 1]), self._detail)
+        return normals_with_faces(alpha, np.ascontiguousarray(srgb[..., 1]), self._detail, ())
 
 
 class FaceMeshNormals(BundledModels):

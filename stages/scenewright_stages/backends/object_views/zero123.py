@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from scenewright_stages.backends.object_views.interface import Camera, OnView, on_plain
 from scenewright_stages.backends.object_views.reference_attention import attach
@@ -34,6 +36,8 @@ ELEVATIONS = (20, -10, 20, -10, 20, -10)
 """Of version 1.2, in the order of the picture: two in each of three rows."""
 GREY = 127 / 255
 COLUMNS, ROWS = 2, 3
+_CLIP_SIDE = 224
+"""Default of transformers' processor."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +57,62 @@ class Zero123Settings:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Preprocessing for an image encoder: side in pixels, and each channel's mean and standard deviation."""
+    """Preprocessing for an image encoder, as transformers' ``CLIPImageProcessor`` does it.
 
-    side: int
+    Attributes:
+        size: what the picture is resized to: its shorter side, or height and width; None leaves it as it is.
+        crop: height and width of the middle that is kept, with black around smaller pictures; None keeps all.
+        mean, deviation: of each channel.
+    """
+
+    size: int | tuple[int, int] | None
+    crop: tuple[int, int] | None
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
     @classmethod
     def read(cls, path: Path) -> Preprocessing:
-        """The published settings of a feature extractor."""
+        """The published settings of a feature extractor; what they leave out has the library's defaults."""
         stated = json.loads(path.read_text(encoding="utf-8"))
-        size = stated.get("crop_size") or stated["size"]
-        side = size if isinstance(size, int) else int(size.get("height") or size["shortest_edge"])
-        return cls(side, tuple(stated["image_mean"]), tuple(stated["image_std"]))
+        size, crop = (_stated_size(stated.get(name, _CLIP_SIDE)) for name in ("size", "crop_size"))
+        return cls(
+            size if stated.get("do_resize", True) else None,
+            ((crop, crop) if isinstance(crop, int) else crop) if stated.get("do_center_crop", True) else None,
+            tuple(stated["image_mean"]),
+            tuple(stated["image_std"]),
+        )
 
     def __call__(self, srgb: Tensor) -> Tensor:
-        """(1, 3, side, side) from a square (1, 3, S, S) image in [0, 1]."""
-        small = resized(srgb, self.side, self.side, "bicubic").clamp(0, 1)
-        mean, deviation = (small.new_tensor(values)[None, :, None, None] for values in (self.mean, self.deviation))
-        return (small - mean) / deviation
+        """(1, 3, h, w) from a (1, 3, H, W) image in [0, 1]."""
+        shown = srgb if self.size is None else resized(srgb, *self._resized(*srgb.shape[-2:]), "bicubic").clamp(0, 1)
+        shown = shown if self.crop is None else _middle(shown, *self.crop)
+        mean, deviation = (shown.new_tensor(values)[None, :, None, None] for values in (self.mean, self.deviation))
+        return (shown - mean) / deviation
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        if not isinstance(self.size, int):
+            return self.size or (height, width)
+        short, long = sorted((height, width))
+        longer = int(self.size * long / short)
+        return (self.size, longer) if height <= width else (longer, self.size)
+
+
+def _stated_size(stated: Any) -> int | tuple[int, int]:
+    """A size as a processor's file states it: a number, ``shortest_edge``, or ``height`` and ``width``."""
+    if isinstance(stated, int):
+        return stated
+    return int(stated["shortest_edge"]) if "shortest_edge" in stated else (int(stated["height"]), int(stated["width"]))
+
+
+def _middle(images: Tensor, height: int, width: int) -> Tensor:
+    """(N, C, height, width) the middle of images, with black around those that are smaller."""
+    rows, columns = images.shape[-2:]
+    top, left = (rows - height) // 2, (columns - width) // 2
+    if min(top, left) >= 0:
+        return images[..., top : top + height, left : left + width]
+    above, before = max(0, math.ceil((height - rows) / 2)), max(0, math.ceil((width - columns) / 2))
+    border = (before, max(0, width - columns) - before, above, max(0, height - rows) - above)
+    return _middle(functional.pad(images, border), height, width)
 
 
 @dataclass(eq=False)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.stage import BackendUse
 
 FloatImage = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 InterfaceT = TypeVar("InterfaceT", bound="Backend")
 
 

@@ -93,9 +93,10 @@ def weights_of(choice: BackendChoice, name: str, accepted: Iterable[str]) -> tup
         UnknownVariant, LicenceNotAccepted: as in :func:`licensed_weights`.
     """
     facts = find_backend(choice.capability, name)
-    if facts is None or not facts.weights:
+    if facts is None:
         return ()
-    return at_revision(check_licence(facts, choice.fixed_variant or None, accepted), choice.fixed_revision)
+    variant = choice.fixed_variant if facts.weights else ""
+    return at_revision(check_licence(facts, variant or None, accepted), choice.fixed_revision)
 
 
 def runs_on_gpu(choice: BackendChoice) -> bool:

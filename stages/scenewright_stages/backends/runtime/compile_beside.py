@@ -125,14 +125,14 @@ class CompileBeside:
 
     def begin_sample(self) -> None:
         """Changes over if the code is compiled. Call it before every sample."""
-        if getattr(self._thread, "told", False):
-            self._thread.eager = self._thread.told = False
+        if getattr(self._thread, "reported", False):
+            self._thread.eager = self._thread.reported = False
         if self._child is not None and (self._child.finished() or self._child.failed()):
             self._change_over(self._child)
 
     def noted(self, record: BackendRecord) -> BackendRecord:
         """The record, with a note if this thread's samples since its last record ran eagerly, even in part."""
-        self._thread.told = True
+        self._thread.reported = True
         if not getattr(self._thread, "eager", False):
             return record
         return replace(record, notes=f"{record.notes} {NOTE}".strip())
@@ -158,7 +158,7 @@ class CompileBeside:
             modules = tuple(without_weights(unit) for unit in self._units)
             self._child = _Child(modules, self._options, next(self._units[0].parameters()).device)
         except Exception as problem:
-            _say_failed(f"{type(problem).__name__}: {problem}")
+            _log_failure(f"{type(problem).__name__}: {problem}")
             self.compiled = True
             self._compile_in_place()
             return
@@ -179,7 +179,7 @@ class CompileBeside:
 
     def _change_over(self, child: _Child) -> None:
         if child.failed():
-            _say_failed(child.last_words())
+            _log_failure(child.last_output())
         self._unhook()
         child.end()
         self._child = None
@@ -251,10 +251,10 @@ class _Child:
         return 0 < self._requests == self._answers
 
     def failed(self) -> bool:
-        """Whether it ended, or cannot be told what to compile."""
+        """Whether it ended, or cannot be reported what to compile."""
         return bool(self._problem) or self._process.poll() is not None
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """Why it failed."""
         lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return self._problem or "\n".join(lines[-_LINES_OF_A_FAILURE:]) or f"exit code {self._process.poll()}"
@@ -277,7 +277,7 @@ class _Child:
             self._problem = self._problem or f"{type(problem).__name__}: {problem}"
 
 
-def _say_failed(why: str) -> None:
+def _log_failure(why: str) -> None:
     print(f"compiling in this process, because the child process failed: {why}", flush=True)
 
 

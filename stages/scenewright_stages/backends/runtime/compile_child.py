@@ -94,7 +94,7 @@ class CallFacts:
             args, kwargs = tree_map_only(TensorFacts, zeros, self.arguments)
             return units[self.unit](*args, **kwargs)
 
-    def handed_on(self, results: Any) -> CallFacts:
+    def passed_on(self, results: Any) -> CallFacts:
         """The call that the next block gets: arguments of a result's size and type have its strides."""
         tensors = [each for each in tree_leaves(results) if isinstance(each, torch.Tensor)]
         strides = {(tuple(tensor.shape), tensor.dtype): tensor.stride() for tensor in tensors}
@@ -119,7 +119,7 @@ def compile_call(call: CallFacts, units: Sequence[nn.Module]) -> None:
     seen = set[str]()
     while repr(call) not in seen:
         seen.add(repr(call))
-        call = call.handed_on(call.call(units))
+        call = call.passed_on(call.call(units))
 
 
 @dataclass(frozen=True)

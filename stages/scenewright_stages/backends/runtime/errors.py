@@ -31,16 +31,19 @@ class UnsupportedOption(UnknownChoice):
 
 
 class LicenceNotAccepted(ConfigurationError):
-    """The spec must accept the weights' licence by name before they may be used."""
+    """The spec must accept the licence of weights or of a method by name before they may be used."""
 
-    def __init__(self, licence: str, licence_url: str, weights_id: str, accepted: Sequence[str]) -> None:
+    def __init__(
+        self, licence: str, licence_url: str, licensed_id: str, accepted: Sequence[str], kind: str = "weights"
+    ) -> None:
         self.licence = licence
         self.licence_url = licence_url
-        self.weights_id = weights_id
+        self.weights_id = licensed_id
+        verb = "are" if kind == "weights" else "is"
         super().__init__(
             "models.acceptLicenses",
             sorted(accepted),
-            f"the weights {weights_id} are under the licence {licence}; read {licence_url} and, "
+            f"the {kind} {licensed_id} {verb} under the licence {licence}; read {licence_url} and, "
             f"if it allows your use, add {licence!r} to this field",
         )
 

@@ -19,7 +19,7 @@ from scenewright_stages.backends.runtime.cache.weights import WeightsStatus, def
 from scenewright_stages.backends.runtime.capability import Backend, BackendRecord, Capability, InterfaceT
 from scenewright_stages.backends.runtime.errors import MissingPackage, UnsupportedOption
 from scenewright_stages.backends.runtime.registry import backend, check_licence
-from scenewright_stages.contract.backends import BackendFacts, Weights, at_revision
+from scenewright_stages.contract.backends import BackendFacts, Licensed, Weights, at_revision
 from scenewright_stages.contract.stage import ModelSettings
 
 # Packages needed only by an option; a backend's own extra installs the others.
@@ -128,7 +128,7 @@ class ModelPool:
             raise TypeError(f"{request.facts.implementation} is no {capability.interface.__name__}")
         return loaded
 
-    def release_one(self, instance: Backend) -> None:
+    def release_instance(self, instance: Backend) -> None:
         """Releases one model; a later load reloads it."""
         self._loaded = {key: loaded for key, loaded in self._loaded.items() if loaded is not instance}
         instance.release()
@@ -148,8 +148,8 @@ def load(capability: Capability[InterfaceT], name: str, context: ModelContext | 
 
 
 def release(instance: Backend) -> None:
-    """:meth:`ModelPool.release_one` of the process-wide pool."""
-    _POOL.release_one(instance)
+    """:meth:`ModelPool.release_instance` of the process-wide pool."""
+    _POOL.release_instance(instance)
 
 
 def prepare(capability: str, name: str, context: ModelContext) -> LoadRequest:
@@ -196,6 +196,13 @@ def _record(
     facts: BackendFacts, context: ModelContext, sets: tuple[Weights, ...], found: list[WeightsStatus]
 ) -> BackendRecord:
     record = BackendRecord(facts.capability, facts.name, facts.family, device=context.device, notes=facts.notes)
+    licensed: tuple[Licensed, ...] = (*([facts.formula] if facts.formula else []), *sets)
+    record = replace(
+        record,
+        licence="+".join(dict.fromkeys(each.licence for each in licensed)),
+        licence_url=" ".join(dict.fromkeys(each.licence_url for each in licensed)),
+        non_commercial=any(each.non_commercial for each in licensed),
+    )
     if not sets:
         return record
     return replace(
@@ -203,9 +210,6 @@ def _record(
         variant=context.variant or next(iter(facts.weights)),
         weights_id="+".join(weights.id for weights in sets),
         revision="+".join(status.revision for status in found),
-        licence="+".join(dict.fromkeys(weights.licence for weights in sets)),
-        licence_url=" ".join(dict.fromkeys(weights.licence_url for weights in sets)),
-        non_commercial=any(weights.non_commercial for weights in sets),
     )
 
 

@@ -72,7 +72,7 @@ def backend(capability: str, name: str, field: str | None = None) -> BackendFact
 
 
 def check_licence(facts: BackendFacts, variant: str | None, accepted: Iterable[str]) -> tuple[Weights, ...]:
-    """Returns a backend's weights if every licence is permissive or accepted by name.
+    """Returns a backend's weights if every licence, of its method too, is permissive or accepted by name.
 
     Args:
         facts: the backend.
@@ -88,20 +88,28 @@ def check_licence(facts: BackendFacts, variant: str | None, accepted: Iterable[s
     """
     accepted = frozenset(accepted)
     sets = facts.weights_of(variant)
-    for weights in sets:
-        if licence_need(weights).needed and weights.licence not in accepted:
-            raise LicenceNotAccepted(weights.licence, weights.licence_url, weights.id, sorted(accepted))
+    for each in facts.licensed(variant):
+        if licence_need(each).needed and each.licence not in accepted:
+            kind = "method" if each is facts.formula else "weights"
+            raise LicenceNotAccepted(each.licence, each.licence_url, each.id, sorted(accepted), kind)
     return sets
+
+
+def built_in(capability: str) -> tuple[BackendFacts, ...]:
+    """The built-in backends of a capability: what the parameters of the built-in pipelines can name."""
+    return tuple(facts for facts in _built_in() if facts.capability == capability)
 
 
 @cache
 def _built_in() -> tuple[BackendFacts, ...]:
-    """The facts of every capability folder, in the order of the folders' names."""
+    """The facts of every capability folder, in the order of the folders' names; classic before models."""
     found: list[BackendFacts] = []
     for folder in sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg):
         name = f"{package.__name__}.{folder}.facts"
         if importlib.util.find_spec(name) is not None:
-            found += importlib.import_module(name).BACKENDS
+            stated = importlib.import_module(name).BACKENDS
+            places = list(dict.fromkeys(facts.capability for facts in stated))
+            found += sorted(stated, key=lambda facts: (places.index(facts.capability), facts.family))
     return tuple(found)
 
 

@@ -57,6 +57,7 @@ BACKENDS = (
         implementation=f"{_PACKAGE}.interface:ClassicSegmenter",
         notes="The person with the clearest upright face, or the one in a given box, by shape, colour and a graph cut; "
         "what is held in front is left out where its colours differ.",
+        evidence="prior",
     ),
     BackendFacts(
         name="selfie",
@@ -74,6 +75,8 @@ BACKENDS = (
         family="classic",
         implementation=f"{_PACKAGE}.interface:SuppliedMask",
         notes="The mask that lies beside the image; nothing is estimated.",
+        evidence="measured",
+        reads="mask",
     ),
     BackendFacts(
         name="sam3",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.relight.shading.lights import Light
-from scenewright_stages.relight.shading.surfaces import shade
+from scenewright_stages.relight.shading.surfaces import GLARE, shade
 from scenewright_stages.vision.types import Float32Array
 
 GAINS = (0.02, 16.0)
@@ -30,7 +30,7 @@ def gain_for(
     light: Light,
     shadow: Float32Array | None = None,
 ) -> float:
-    """The gain at which a light gives the surface that mean luminance, with values above white clipped.
+    """The gain at which a light gives the surface that mean luminance; brighter pixels than white are as in `shade`.
 
     Args:
         luminance: target, linear.
@@ -44,9 +44,12 @@ def gain_for(
         Within :data:`GAINS`.
     """
     bare = shade(albedo_linear, normals, light, shadow, white=_UNCLIPPED)[inside] / np.float32(light.gain)
+    seen, brightest = bare @ LUMINANCE, bare.max(axis=-1, initial=0)
     low, high = np.log(GAINS)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        reached = float((np.minimum(bare * np.float32(np.exp(middle)), 1) @ LUMINANCE).mean()) if len(bare) else 0.0
+        gain = np.float32(np.exp(middle))
+        dimmed = seen * gain / np.maximum(brightest * gain, 1)
+        reached = float((dimmed + GLARE * (np.minimum(seen * gain, 1) - dimmed)).mean()) if len(bare) else 0.0
         low, high = (middle, high) if reached < luminance else (low, middle)
     return float(np.exp((low + high) / 2))

@@ -11,6 +11,11 @@ from numba import njit
 from scenewright_stages.relight.shading.lights import Light
 from scenewright_stages.vision.types import Float32Array
 
+RED, GREEN, BLUE = np.float32(0.2126), np.float32(0.7152), np.float32(0.0722)
+GLARE = np.float32(0.4)
+"""Share of the luminance above white that a pixel shows by fading to white; the rest is lost, as on film."""
+TINY = np.float32(1e-6)
+
 
 def shade(
     albedo_linear: Float32Array,
@@ -31,10 +36,11 @@ def shade(
         normals: (H, W, 3) float32 unit vectors in the camera's frame (facing it: z = -1).
         light: the light.
         shadow: (H, W) float32 in [0, 1], visibility of the direct light; None = 1.
-        white: values above are clipped.
+        white: the brightest value. A pixel with a channel above it is darkened to it as a whole, and gets back a part
+            of the luminance it lost as white: skin keeps its hue, where clipping each channel would turn it yellow.
 
     Returns:
-        (H, W, 3) float32 linear, clipped to [0, white].
+        (H, W, 3) float32 linear in [0, white].
     """
     arrives = np.ones((1, 1), np.float32) if shadow is None else shadow
     numbers = (light.ambient, light.hardness, light.specular, light.shininess, light.second_strength, light.gain, white)
@@ -87,8 +93,18 @@ def shade_pixels(albedo, normals, vectors, numbers, shadow):
                 mirrored = direction[2] - np.float32(2.0) * cosine * normal[2]
                 if mirrored > zero:
                     highlight = specular * arrives * mirrored**shininess
+            brightest = white
             for channel in range(3):
                 light = ambient * around[channel] + direct * colour[channel] + fill * second_colour[channel]
-                value = gain * (albedo[row, column, channel] * light + highlight * colour[channel])
-                result[row, column, channel] = min(max(value, zero), white)
+                value = max(gain * (albedo[row, column, channel] * light + highlight * colour[channel]), zero)
+                brightest = max(brightest, value)
+                result[row, column, channel] = value
+            if brightest > white:
+                lit = result[row, column]
+                seen = RED * lit[0] + GREEN * lit[1] + BLUE * lit[2]
+                dimmed = seen * white / brightest
+                faded = GLARE * (min(seen, white) - dimmed) / max(white - dimmed, TINY)
+                for channel in range(3):
+                    shown = lit[channel] * white / brightest
+                    lit[channel] = min(shown + faded * (white - shown), white)
     return result

@@ -5,15 +5,16 @@ function connectLightbox() {
   const dialog = document.getElementById("lightbox");
   if (!dialog) return;
   const [picture, caption] = [dialog.querySelector("img"), dialog.querySelector("p")];
-  for (const button of document.querySelectorAll("button.zoom")) {
-    button.addEventListener("click", () => {
-      const shown = button.querySelector("img");
-      picture.src = shown.src;
-      picture.alt = shown.alt;
-      caption.textContent = button.dataset.caption || shown.alt;
-      dialog.showModal();
-    });
-  }
+  // Cards of a data set are drawn later, so the page listens and not the buttons.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button.zoom");
+    if (!button) return;
+    const shown = button.querySelector("img");
+    picture.src = shown.src;
+    picture.alt = shown.alt;
+    caption.textContent = button.dataset.caption || shown.alt;
+    dialog.showModal();
+  });
   dialog.addEventListener("click", () => dialog.close());
 }
 
@@ -35,5 +36,26 @@ async function startViewer() {
   }
 }
 
+// Long lists show their beginning, and the rest on demand; half as much on a phone.
+function shortenLists() {
+  const narrow = matchMedia("(max-width: 560px)").matches;
+  for (const list of document.querySelectorAll("[data-more]")) {
+    const most = Math.ceil(Number(list.dataset.more) / (narrow ? 2 : 1));
+    const rest = [...list.children].slice(most);
+    if (rest.length < 2) continue;
+    for (const item of rest) item.hidden = true;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "show-more";
+    button.textContent = `Show ${rest.length} more`;
+    button.addEventListener("click", () => {
+      for (const item of rest) item.hidden = false;
+      button.remove();
+    });
+    list.after(button);
+  }
+}
+
 connectLightbox();
+shortenLists();
 startViewer();

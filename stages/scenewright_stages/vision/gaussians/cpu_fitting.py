@@ -135,15 +135,15 @@ class _ViewStates:
 
     def __init__(self, views: Sequence[View], settings: OptimisationSettings, still: _Part) -> None:
         self._views, self._settings, self._still = views, settings, still
-        self._kept: OrderedDict[int, _ViewState] = OrderedDict()
+        self._view_states: OrderedDict[int, _ViewState] = OrderedDict()
 
     def __getitem__(self, index: int) -> _ViewState:
-        state = self._kept.pop(index, None)
+        state = self._view_states.pop(index, None)
         if state is None:
             state = _ViewState(self._views[index], self._settings, self._still)
-        self._kept[index] = state
-        while len(self._kept) > 1 and sum(kept.bytes for kept in self._kept.values()) > _CACHE_BYTES:
-            self._kept.popitem(last=False)
+        self._view_states[index] = state
+        while len(self._view_states) > 1 and sum(kept.bytes for kept in self._view_states.values()) > _CACHE_BYTES:
+            self._view_states.popitem(last=False)
         return state
 
 
@@ -176,7 +176,7 @@ class _ViewState:
 
 def _splats(part: _Part, viewpoint: Viewpoint) -> Splats:
     if len(part.ids) == 0:
-        return cpu_renderer.no_splats(viewpoint, _REAL)
+        return cpu_renderer.empty_splats(viewpoint, _REAL)
     return cpu_renderer.project_scene(part.scene, viewpoint, part.ids)
 
 

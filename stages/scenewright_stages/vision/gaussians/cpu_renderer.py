@@ -100,7 +100,7 @@ def project_scene(scene: SceneArrays, viewpoint: Viewpoint, order_ids: Array | N
     return _listed(binning.gather_rows(rows, ids), ids, ids if order_ids is None else order_ids[ids], viewpoint)
 
 
-def no_splats(viewpoint: Viewpoint, dtype: Any) -> Splats:
+def empty_splats(viewpoint: Viewpoint, dtype: Any) -> Splats:
     """The empty set."""
     ids = np.empty(0, np.int32)
     return _listed(np.empty((0, SPLAT_COLUMNS), dtype), ids, ids, viewpoint)
@@ -233,7 +233,7 @@ class _Splatting(torch.autograd.Function):
         viewpoint = Viewpoint.of(camera, scene.means.dtype)
         canvas = Canvas.empty(viewpoint.width, viewpoint.height, scene.means.dtype)
         moving = project_scene(scene, viewpoint)
-        still = no_splats(viewpoint, scene.means.dtype)
+        still = empty_splats(viewpoint, scene.means.dtype)
         lists = merge(moving, still, moving.tiles)
         draw(lists, moving, still, canvas)
         ctx.state = (scene, viewpoint, canvas, moving, still, lists)

@@ -18,8 +18,13 @@ from scenewright_stages.vision.imaging.metrics import psnr, ssim
 
 @dataclass(frozen=True)
 class ViewQuality:
-    """Attributes: psnr in dB over the view's mask, ssim of the whole image, covered: share of supervised pixels with
-    alpha >= 0.7."""
+    """Quality of one view, over the valid pixels alone.
+
+    Attributes:
+        psnr: dB.
+        ssim: over the windows that lie on valid pixels.
+        covered: share of the pixels with alpha of at least 0.7.
+    """
 
     psnr: float
     ssim: float
@@ -69,4 +74,5 @@ def _view_quality(scene: GaussianScene, view: View, renderer: Renderer) -> ViewQ
     picture = rendering.rgb[0].clamp(0, 1)
     target, mask = view.srgb.to(picture), view.supervised().to(picture.device)
     covered = (rendering.alpha[0] >= _COVERED_ALPHA)[mask].float().mean()
-    return ViewQuality(float(psnr(picture, target, mask)), float(ssim(picture, target)), float(covered))
+    similarity = ssim(picture, target, None if view.mask is None else mask)
+    return ViewQuality(float(psnr(picture, target, mask)), float(similarity), float(covered))

@@ -1,8 +1,13 @@
-"""3DGS-MCMC (Kheradmand et al. 2024): noise on the means, and relocation that leaves the rendered image unchanged.
+"""Densification by 3DGS-MCMC: noise on the means, and relocation that leaves the rendered image unchanged.
 
-Nearly transparent Gaussians wander until they explain something. Dead ones move onto living ones and share their
-opacity and size, so that together they render what one rendered before. The fitting loops call `explore` after every
-step; `training` relocates between two segments.
+"3D Gaussian Splatting as Markov Chain Monte Carlo", Kheradmand et al., NeurIPS 2024, arXiv:2404.09591. Nearly
+transparent Gaussians wander until they explain something. Dead ones move onto living ones and share their opacity and
+size, so that together they render what one rendered before. The fitting loops call `explore` after every step;
+`training` calls `relocated` and `multiplied` between two segments::
+
+    random = np.random.default_rng(seed)
+    scene = relocated(scene, random)                                 # as many Gaussians, none dead
+    scene = multiplied(scene, maximum - len(scene), random)          # more of them where the scene is opaque
 """
 
 from __future__ import annotations

@@ -114,6 +114,17 @@ class Camera:
         """The view enlarged by `margin` pixels on every side, with the principal point shifted accordingly."""
         return self.cropped(-margin, -margin, self.width + 2 * margin, self.height + 2 * margin)
 
+    def turned(self, turns: int) -> Camera:
+        """The camera of the picture after quarter turns clockwise, as `numpy.rot90(picture, -turns)` makes it."""
+        camera = self
+        for _ in range(turns % 4):
+            (fx, fy), (cx, cy) = camera.focal, camera.principal_point
+            # A quarter turn clockwise brings what is below (y) to the left (-x), and what is right (x) down (y).
+            turn = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+            intrinsics = np.array([[fy, 0.0, camera.height - cy], [0.0, fx, cx], [0.0, 0.0, 1.0]])
+            camera = Camera(intrinsics, camera.height, camera.width, turn @ camera.camera_from_world)
+        return camera
+
     def with_pose(self, camera_from_world: ArrayLike) -> Camera:
         """The camera with the same intrinsics and another pose, (4, 4)."""
         return replace(self, camera_from_world=np.asarray(camera_from_world, np.float64))

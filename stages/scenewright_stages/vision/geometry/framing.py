@@ -150,7 +150,9 @@ def prepared_window(width: int, height: int, max_resolution: int) -> PixelWindow
     sizes = product(_multiples(width * fit, max_resolution), _multiples(height * fit, max_resolution))
     candidates = [_window(width, height, *size) for size in sizes]
     shrinking = [window for window in candidates if window.scale <= 1]
-    return max(shrinking or candidates, key=lambda window: (_kept(window, width, height), window.width * window.height))
+    return max(
+        shrinking or candidates, key=lambda window: (_kept_share(window, width, height), window.width * window.height)
+    )
 
 
 def outpaint_canvas(width: int, height: int, expansion_percent: float) -> Canvas:
@@ -202,7 +204,7 @@ def _window(width: int, height: int, target_width: int, target_height: int) -> P
     return PixelWindow(max(left, 0.0), max(top, 0.0), scale, target_width, target_height)
 
 
-def _kept(window: PixelWindow, width: int, height: int) -> float:
+def _kept_share(window: PixelWindow, width: int, height: int) -> float:
     """Fraction of the source area that the window keeps, rounded so that equal fractions compare equal."""
     return round(window.width * window.height / window.scale**2 / (width * height), 9)
 

@@ -132,11 +132,11 @@ def occludes(depth: FloatArray, camera: Camera, references: Sequence[tuple[Float
     """
     valid = valid_depth(depth)
     hides = np.zeros(depth.shape, np.bool_)
-    hides[valid] = _hiding(unproject(depth, camera)[valid], references)
+    hides[valid] = _is_hidden(unproject(depth, camera)[valid], references)
     return hides
 
 
-def _hiding(points: Float64Array, references: Sequence[tuple[FloatArray, Camera]]) -> Mask:
+def _is_hidden(points: Float64Array, references: Sequence[tuple[FloatArray, Camera]]) -> Mask:
     """(N,) bool: which of the (N, 3) world points hide what a reference view sees."""
     found = np.zeros(len(points), np.bool_)
     for reference_depth, reference_camera in references:
@@ -163,7 +163,7 @@ def moved_behind(
         depths[still] *= _STEP_BACK
         depths[depths > farthest] = 0.0
         still &= depths > 0
-        still[still] = _hiding(camera.position + depths[still, None] * rays[still], references)
+        still[still] = _is_hidden(camera.position + depths[still, None] * rays[still], references)
     moved[hiding] = depths
     return moved
 

@@ -20,6 +20,7 @@ def warp_reference(
     reference_srgb: Float32Array,
     reference_camera: Camera,
     reference_depth: NDArray[np.floating] | None = None,
+    reference_valid: NDArray[np.bool_] | None = None,
 ) -> tuple[Float32Array, NDArray[np.bool_]]:
     """The reference warped into `camera`.
 
@@ -29,6 +30,7 @@ def warp_reference(
         reference_srgb: (H', W', 3) float32 in [0, 1].
         reference_camera: of the reference.
         reference_depth: (H', W'); points farther than this are occluded in the reference. None disables occlusion.
+        reference_valid: (H', W') bool, pixels that show something. None: all.
 
     Returns:
         (H, W, 3) float32, 0 where the reference shows nothing, and (H, W) bool validity.
@@ -40,6 +42,8 @@ def warp_reference(
         if reference_depth is not None:
             surface = sample_nearest(np.asarray(reference_depth), pixels)
             valid &= ~(seen_depth > surface * (1 + _HIDDEN_BEHIND))
+        if reference_valid is not None:
+            valid &= sample_nearest(reference_valid.astype(np.float32), pixels) > 0
     # OpenCV puts pixel centres at whole numbers.
     places = np.where(valid[..., None], pixels - 0.5, -10).astype(np.float32)
     warped = cv2.remap(

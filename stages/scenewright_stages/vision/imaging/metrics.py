@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
+
+from scenewright_stages.vision.types import Float32Array
 
 _WINDOW = 11
 _SIGMA = 1.5
@@ -39,14 +42,40 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None
     return -10 * torch.log10(squared.mean())
 
 
-def array_psnr(picture: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """PSNR in dB of arrays of equal shape, with the image clipped to [0, 1]; 100 if they are equal."""
+def array_psnr(
+    picture: NDArray[np.float32], truth: NDArray[np.float32], mask: NDArray[np.bool_] | None = None
+) -> float:
+    """PSNR in dB of arrays of equal shape, with the image clipped to [0, 1]; 100 if they are equal.
+
+    Args:
+        mask: (H, W) bool: pixels that count; None counts all.
+    """
+    if mask is not None:
+        picture, truth = picture[mask], truth[mask]
     error = float(np.mean(np.square(np.clip(picture, 0, 1) - truth, dtype=np.float64)))
     return float(min(100.0, -10 * np.log10(max(error, 1e-10))))
 
 
-def ssim(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def sharpness(picture: NDArray[np.uint8], counted: NDArray[np.bool_] | None = None) -> float:
+    """Standard deviation of the luminance's Laplacian, relative to that of the luminance, over the pixels that count.
+
+    A mean of absolute values would hardly respond to blur in mostly smooth images, where 8-bit rounding dominates it.
+    """
+    grey: Float32Array = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    detail: Float32Array = np.asarray(cv2.Laplacian(grey, cv2.CV_32F), np.float32)
+    if counted is not None and counted.any():
+        # A pixel at the mask's border has a neighbour that does not count.
+        inner = cv2.erode(counted.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        detail, grey = (plane[inner if inner.any() else counted] for plane in (detail, grey))
+    return float(detail.std() / max(1.0, float(grey.std())))
+
+
+def ssim(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Mean structural similarity of images (H, W, 3) or (B, H, W, 3), a scalar tensor.
+
+    Args:
+        mask: (H, W) bool: only windows that lie entirely on these pixels count. If there is none, windows around them
+            count, in which the other pixels are alike in both images.
 
     Raises:
         ValueError: the shapes differ, or a side is below 11 pixels.
@@ -54,9 +83,19 @@ def ssim(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     _check_shapes(image.shape, reference.shape)
     if min(image.shape[-3], image.shape[-2]) < _WINDOW:
         raise ValueError(f"SSIM needs at least {_WINDOW} pixels a side, got {tuple(image.shape)}")
+    if mask is not None:
+        image = torch.where(mask[..., None], image, reference)
     x, y = _channels_first(image), _channels_first(reference)
     moments = blur(torch.cat([x, y, x * x, y * y, x * y], dim=1), padding=0)
-    return ssim_from_moments(*moments.chunk(5, dim=1)).mean()
+    similarity = ssim_from_moments(*moments.chunk(5, dim=1))
+    return similarity.mean() if mask is None else similarity[..., _counted_windows(mask)].mean()
+
+
+def _counted_windows(mask: torch.Tensor) -> torch.Tensor:
+    """Bool per window: those entirely on the mask, else those that touch it."""
+    planes = mask[None, None].float()
+    whole = -functional.max_pool2d(-planes, _WINDOW, stride=1)[0, 0] > 0
+    return whole if bool(whole.any()) else functional.max_pool2d(planes, _WINDOW, stride=1)[0, 0] > 0
 
 
 @lru_cache(maxsize=16)

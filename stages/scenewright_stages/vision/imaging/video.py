@@ -57,6 +57,18 @@ def write_mp4(path: Path | str, frames: Iterable[Frame], fps: float) -> int:
         return _encode(container, stream, picture, iterator)
 
 
+def first_frame(path: Path | str) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 sRGB of a video's first frame.
+
+    Raises:
+        VideoError: the file holds no frame.
+    """
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    raise VideoError(f"{Path(path).name} holds no frame")
+
+
 def srgb_bytes(frame: Frame) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 from uint8, or from float in [0, 1] (clipped, NaN is black).
 

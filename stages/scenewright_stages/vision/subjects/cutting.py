@@ -6,12 +6,14 @@ is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.vision.imaging.regions import bounding_box
 from scenewright_stages.vision.types import Float32Array, Mask
 
 Box = tuple[float, float, float, float]
@@ -19,6 +21,10 @@ Box = tuple[float, float, float, float]
 _WORK_SIDE = 480
 _BORDER = 0.04
 """Of the shorter side: the frame whose colours are taken for the background's."""
+_CLOSER_BELOW, _ROOM = 160, 0.4
+"""An object that is smaller than this on the reduced copy is cut out again from a window with this much room around it,
+as a share of the object's longer side.
+"""
 _ROUNDS = 6
 _BOXES = ((-0.02, 0.12), (0.0, 0.06), (0.0, 0.12), (0.025, 0.06), (0.025, 0.12))
 """How much smaller than the given box, and how far inside it the object is expected, as shares of its sides."""
@@ -40,6 +46,11 @@ def cut_by_box(srgb: Float32Array, box: Box, points: Sequence[tuple[float, float
         box: left, top, right, bottom in pixels.
         points: x, y in pixels, and whether they lie on the object.
     """
+    if window := _window_around(box, srgb):
+        left, top = window[1].start, window[0].start
+        moved = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+        closer = cut_by_box(srgb[window], moved, [(x - left, y - top, inside) for x, y, inside in points])
+        return _placed(closer, window, srgb)
     small, factor = _small(srgb)
     inner = tuple(value * factor for value in box)
     best, sharpest = np.zeros(small.shape[:2], bool), -1.0
@@ -111,7 +122,12 @@ def cut_from_border(srgb: Float32Array) -> tuple[Mask, float]:
     marks[near & ~main] = cv2.GC_PR_BGD
     marks[cv2.erode(main.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0] = cv2.GC_FGD
     found = _filled(_largest(grab_cut(small, marks)))
-    return _enlarged(found if found.any() else main, srgb), score
+    cut = _enlarged(found if found.any() else main, srgb)
+    if cut.any() and (window := _window_around(bounding_box(cut), srgb)):
+        closer, clear = cut_from_border(srgb[window])
+        if clear > 0:
+            return _placed(closer, window, srgb), score
+    return cut, score
 
 
 def touches_border(mask: Mask) -> bool:
@@ -142,6 +158,29 @@ def _distance_from_border(small: NDArray[np.uint8]) -> tuple[Float32Array, float
     # Shadows change lightness more than colour.
     apart = (lab - surface) * np.array([0.5, 1.3, 1.3], np.float32)
     return np.linalg.norm(apart, axis=-1).astype(np.float32), float(np.percentile(rest, 75))
+
+
+def _window_around(box: Sequence[float], srgb: Float32Array) -> tuple[slice, slice] | None:
+    """Rows and columns around an object that is small in the photo; None if the whole photo will do."""
+    height, width = srgb.shape[:2]
+    side = max(box[2] - box[0], box[3] - box[1])
+    if reduction(srgb) == 1 or side >= _CLOSER_BELOW * reduction(srgb):
+        return None
+    room = _ROOM * side + 8
+    rows = slice(max(0, int(box[1] - room)), min(height, math.ceil(box[3] + room)))
+    columns = slice(max(0, int(box[0] - room)), min(width, math.ceil(box[2] + room)))
+    return rows, columns
+
+
+def _placed(closer: Mask, window: tuple[slice, slice], srgb: Float32Array) -> Mask:
+    cut = np.zeros(srgb.shape[:2], bool)
+    cut[window] = closer
+    return cut
+
+
+def reduction(srgb: Float32Array) -> float:
+    """How many pixels of the photo are one of the copy that objects are cut out of; at least 1."""
+    return max(1.0, float(max(srgb.shape[:2])) / _WORK_SIDE)
 
 
 def _small(srgb: Float32Array) -> tuple[NDArray[np.uint8], float]:

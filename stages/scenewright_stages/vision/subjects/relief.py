@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.normals import inflated_height
+from scenewright_stages.vision.subjects.lines import lines_of, share_kept
 from scenewright_stages.vision.types import Float32Array
 
 _FINE = 2
@@ -26,6 +27,8 @@ _SMOOTHING = 2.5
 _SMOOTHING_SHARE = 0.008
 """The most of it, as a share of the picture's longer side: small things have small corners."""
 _INSIDE = 0.5
+_REACH = 2.0
+"""Pixels by which a line may be off where the relief is known."""
 _FARTHEST = np.float32(-1e9)
 _ROUND = 1.5
 """Reach of the inflation at which a disc becomes a half ball."""
@@ -61,24 +64,99 @@ def turned(
     height = cv2.resize(inflated_height(alpha, _ROUND), size, interpolation=cv2.INTER_CUBIC) * (_FINE * thickness)
     inside = cover > _INSIDE
     height = np.where(inside, np.maximum(height, 0), 0).astype(np.float32)
-    if yaw:
-        front, height, inside = _pass(front, height, inside, yaw, closed=True)
-    if elevation:
-        across = _pass(front.swapaxes(0, 1), height.T, inside.T, -elevation, closed=not yaw)
-        front, inside = across[0].swapaxes(0, 1), across[2].T
-    weights = _smooth_outline(inside)
-    front = _continued(front, inside)
+    fine = _fine_lines(inside)
+    picture, inside, middles = _turned(front, height, inside, yaw, elevation)
+    if fine.any():
+        lines = _turned(front, np.where(fine, height, 0), fine, yaw, elevation, middles)[1]
+        # Steps between pixels leave gaps in lines of a pixel or two.
+        lines = cv2.morphologyEx(lines.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
+        weights = np.maximum(_smooth_outline(inside & ~lines), lines.astype(np.float32))
+    else:
+        weights = _smooth_outline(inside)
+    front = _continued(picture, inside)
     small = (colours.shape[1], colours.shape[0])
     alpha_out = cv2.resize(weights, small, interpolation=cv2.INTER_AREA)
     summed = cv2.resize(front * weights[..., None], small, interpolation=cv2.INTER_AREA)
     return np.asarray(summed / np.maximum(alpha_out, 1e-3)[..., None], np.float32), np.asarray(alpha_out, np.float32)
 
 
+def lines_kept(before: Float32Array, after: Float32Array, yaw: float, elevation: float, thickness: float) -> float:
+    """Share of the object's lines that a turned cut-out shows where they belong.
+
+    Args:
+        before: (H, W) alpha of the cut-out.
+        after: (H, W) alpha of the turned one.
+        yaw, elevation, thickness: as for :func:`turned`.
+    """
+    inside = before > _INSIDE
+    lines = lines_of(inside)
+    size = (before.shape[1], before.shape[0])
+    height = np.maximum(cv2.resize(inflated_height(before, _ROUND), size, interpolation=cv2.INTER_CUBIC), 0) * thickness
+    at = np.clip(np.floor(lines).astype(np.int64), 0, np.array(size) - 1)
+    depth = height[at[:, 1], at[:, 0]]
+    turned_lines = lines.copy()
+    for axis, degrees in ((0, yaw), (1, -elevation)):
+        reached = np.flatnonzero(inside.any(axis=axis))
+        middle = (float(reached[0]) + float(reached[-1]) + 1) / 2
+        cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        away = turned_lines[:, axis] - middle
+        turned_lines[:, axis] = away * cosine - depth * sine + middle
+        depth = depth * cosine + away * sine
+    return share_kept(turned_lines, after >= _INSIDE, _REACH)
+
+
+def _turned(
+    front: Float32Array,
+    height: Float32Array,
+    inside: NDArray[np.bool_],
+    yaw: float,
+    elevation: float,
+    middles: tuple[float, float] | None = None,
+) -> tuple[Float32Array, NDArray[np.bool_], tuple[float, float]]:
+    """Colours and silhouette of the turned relief, and the column and row that it was turned about.
+
+    `middles` are those of the whole for a part of it.
+    """
+    column, row = middles or (_middle(inside), 0.0)
+    if yaw:
+        front, height, inside = _pass(front, height, inside, yaw, True, column)
+    if elevation:
+        row = middles[1] if middles else _middle(inside.T)
+        across = _pass(front.swapaxes(0, 1), height.T, inside.T, -elevation, not yaw, row)
+        front, inside = across[0].swapaxes(0, 1), across[2].T
+    return front, inside, (column, row)
+
+
+def _fine_lines(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The parts of a silhouette that are too thin for its outline to be smoothed: chains, spokes, cables."""
+    radius = max(2, round(0.9 * _smoothing(inside.shape)))
+    thick, around = (
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * each + 1, 2 * each + 1)) for each in (radius, radius + 2)
+    )
+    bodies = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_OPEN, thick)
+    thin = inside & (bodies == 0)
+    # Corners of bodies are thin too, but do not reach beyond them.
+    far = thin & (cv2.dilate(bodies, around) == 0)
+    _, labels = cv2.connectedComponents(thin.astype(np.uint8), connectivity=8)
+    return np.asarray(np.isin(labels, np.unique(labels[far])) & thin)
+
+
+def _smoothing(shape: tuple[int, ...]) -> float:
+    """Standard deviation by which an outline is smoothed, in rendered pixels."""
+    return max(min(_SMOOTHING * _FINE, _SMOOTHING_SHARE * max(shape)), 0.5)
+
+
+def _middle(inside: NDArray[np.bool_]) -> float:
+    """The column about which a silhouette is turned."""
+    columns = np.flatnonzero(inside.any(axis=0))
+    return (float(columns[0]) + float(columns[-1])) / 2 if len(columns) else 0.0
+
+
 def _smooth_outline(inside: NDArray[np.bool_]) -> Float32Array:
     """(H, W) in [0, 1], the silhouette with a smoothed outline, because the steep relief there becomes ragged."""
     whole = cv2.medianBlur(inside.astype(np.uint8), 7).astype(np.float32)
     sigma = min(_SMOOTHING * _FINE, _SMOOTHING_SHARE * max(inside.shape))
-    blurred = cv2.GaussianBlur(whole, (0, 0), max(sigma, 0.5))
+    blurred = cv2.GaussianBlur(whole, (0, 0), _smoothing(inside.shape))
     # Restore an edge as steep as one pixel of the result.
     sharp = (blurred - 0.5) * (sigma * math.sqrt(2 * math.pi) / _FINE) + 0.5
     return np.asarray(np.clip(sharp, 0, 1), np.float32)
@@ -94,11 +172,14 @@ def _continued(front: Float32Array, inside: NDArray[np.bool_]) -> Float32Array:
 
 
 def _pass(
-    front: Float32Array, height: Float32Array, inside: NDArray[np.bool_], degrees: float, closed: bool
+    front: Float32Array,
+    height: Float32Array,
+    inside: NDArray[np.bool_],
+    degrees: float,
+    closed: bool,
+    middle: float,
 ) -> tuple[Float32Array, Float32Array, NDArray[np.bool_]]:
-    """Rotates the relief about the vertical axis through its centre; the back of an already rotated one is unknown."""
-    columns = np.flatnonzero(inside.any(axis=0))
-    middle = (float(columns[0]) + float(columns[-1])) / 2 if len(columns) else 0.0
+    """Rotates the relief about the vertical axis at a column; the back of an already rotated one is unknown."""
     rims = _rims(front, inside)
     angle = math.radians(degrees)
     picture, depth = _rotated(

@@ -96,7 +96,7 @@ def _entry_samples(position: int, entry: Mapping[str, Any], present: set[str], k
             rejected=rejected,
         )
         if path not in present:
-            listed = replace(listed, rejected=("InputMissing", _what_is_missing(index, entry, variant, path)))
+            listed = replace(listed, rejected=("InputMissing", _missing_file_message(index, entry, variant, path)))
         yield kind.read_entry(listed, entry, present) if kind.read_entry is not None else listed
 
 
@@ -145,7 +145,7 @@ def _conventions(index: int) -> tuple[str, str]:
     return f"images/index_{index:04d}", f"images/{index}"
 
 
-def _what_is_missing(index: int, entry: Mapping[str, Any], variant: str, path: str) -> str:
+def _missing_file_message(index: int, entry: Mapping[str, Any], variant: str, path: str) -> str:
     if variant != DEFAULT_VARIANT or _named_picture(entry):
         return f"{METADATA} names {path!r}, which is not in the folder"
     by_convention = " or ".join(f"{name}.*" for name in _conventions(index))

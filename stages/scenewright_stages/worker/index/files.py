@@ -7,19 +7,15 @@ their variants (:mod:`scenewright_stages.worker.index.curated`).
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from scenewright_stages.contract.errors import ConfigurationError, SampleError
+from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import InputKind, Listed
-from scenewright_stages.contract.layout import DROPPED, MANIFEST, REPORT, SUMMARY
-from scenewright_stages.contract.samples import SOURCE, sample_id_from
+from scenewright_stages.contract.naming import Present, digest_of, paired_files, sidecars_of, unique_ids
+from scenewright_stages.contract.notes import found_and_not_used, is_unread_picture, needs_no_note, reason_for
+from scenewright_stages.contract.samples import SOURCE
 
-RESERVED_IDS = frozenset({MANIFEST, SUMMARY, DROPPED, REPORT, "croissant.json"})
-"""Files that publish writes at the top of an output."""
 INDICES_FIELD = "spec.input.select.indices"
 
 Item = TypeVar("Item")
@@ -30,58 +26,38 @@ def list_files(keys: Iterable[str], kind: InputKind) -> list[Listed]:
 
     Ignores hidden files and folders. A sidecar belongs to the file with the same stem.
     """
-    visible = [key for key in keys if not any(part.startswith(".") for part in key.split("/"))]
-    endings = tuple(ending for role in kind.sidecars.values() for ending in role)
-    sources = sorted(
-        (
-            key
-            for key in visible
-            if key.lower().endswith(kind.suffixes) and not key.lower().endswith(endings or ("\0",))
-        ),
-        key=str.encode,
-    )
-    present, ids = set(visible), unique_ids(sources)
-    return [_listed(key, ids[key], kind, present) for key in sources]
+    files = paired_files(list(keys), kind.suffixes, kind.sidecars, kind.folders)
+    ids = unique_ids(list(files))
+    return [_listed(key, ids[key], found) for key, found in files.items()]
 
 
 def ignored_files(keys: Iterable[str], listed: Iterable[Listed]) -> tuple[str, ...]:
-    """Visible files that belong to no sample."""
+    """Files that belong to no sample, without hidden ones and those that describe the input for people."""
     used = {key for each in listed for key in each.files.values()}
-    return tuple(key for key in keys if key not in used and not any(part.startswith(".") for part in key.split("/")))
+    return tuple(key for key in keys if key not in used and not needs_no_note(key))
+
+
+def unaccounted_files(keys: Iterable[str], listed: Sequence[Listed]) -> tuple[str, ...]:
+    """Files of which neither a sample nor its notes speak.
+
+    A lister that does not account for what it meets may have read any file, so only pictures of formats that are not
+    read remain.
+    """
+    whole = all(each.accounted is not None for each in listed)
+    accounted = frozenset[str]().union(*(each.accounted or () for each in listed))
+    left = (key for key in ignored_files(keys, listed) if key not in accounted)
+    return tuple(key for key in left if whole or is_unread_picture(key))
+
+
+def input_notes(ignored: Iterable[str]) -> tuple[str, ...]:
+    """The note on files that belong to no sample."""
+    note = found_and_not_used({key: reason_for(key, "neither sample nor sidecar") for key in ignored})
+    return (note,) if note else ()
 
 
 def files_of(key: str, kind: InputKind, present: set[str]) -> dict[str, str]:
     """Keys of a source and its sidecars, by role; for each role the first suffix that exists."""
-    stem = stem_of(key)
-    found = {SOURCE: key}
-    for role, endings in kind.sidecars.items():
-        sidecar = next((stem + ending for ending in endings if stem + ending in present), None)
-        if sidecar is not None:
-            found[role] = sidecar
-    return found
-
-
-def unique_ids(keys: Sequence[str]) -> dict[str, str]:
-    """A path-safe id for every key: its stem, with the suffix if stems collide, with a hash if that collides too.
-
-    All colliding keys get the longer id, so ids do not depend on the order of the listing. A key that gives no valid id
-    gets an empty one.
-    """
-    ids: dict[str, str] = {}
-    pending = list(keys)
-    for name in (stem_of, str, _hashed):
-        made = {key: _safe_id(name(key)) for key in pending}
-        counts = Counter(made.values())
-        taken = set(ids.values())
-        lone = {made_id for made_id, count in counts.items() if count == 1 and made_id not in taken} | {""}
-        ids.update((key, made_id) for key, made_id in made.items() if name is _hashed or made_id in lone)
-        pending = [key for key in pending if key not in ids]
-    return ids
-
-
-def stem_of(key: str) -> str:
-    """The key without the suffix of its last component."""
-    return re.sub(r"(?<=[^/])\.[^./]*$", "", key)
+    return {SOURCE: key, **sidecars_of(key, Present(present), kind.suffixes, kind.sidecars, kind.folders)}
 
 
 def parse_indices(text: str) -> list[tuple[int, int]] | None:
@@ -139,27 +115,16 @@ def _parse_range(part: str, text: str) -> tuple[int, int]:
     return start, end
 
 
-def _listed(key: str, sample_id: str, kind: InputKind, present: set[str]) -> Listed:
-    if not sample_id:
+def _listed(key: str, sample_id: str, files: Mapping[str, str]) -> Listed:
+    if not sample_id or not _is_utf8(key):
         rejected = ("BadSampleId", f"{key!r} gives no usable id; rename it")
-        return Listed(f"unnamed-{_digest(key)}", {SOURCE: key}, rejected=rejected)
-    return Listed(sample_id, files_of(key, kind, present))
+        return Listed(f"unnamed-{digest_of(key)}", {SOURCE: key}, rejected=rejected)
+    return Listed(sample_id, files)
 
 
-def _safe_id(name: str) -> str:
-    try:
-        made = sample_id_from(name)
-    except SampleError:
-        return ""
-    return f"{made}_" if made in RESERVED_IDS else made
-
-
-def _hashed(key: str) -> str:
-    return f"{stem_of(key)[:100]}-{_digest(key)}"
-
-
-def _digest(key: str) -> str:
-    return hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+def _is_utf8(key: str) -> bool:
+    """Whether a name can be written down; a file system may hold names of any bytes."""
+    return not any("\ud800" <= each <= "\udfff" for each in key)
 
 
 def typed_names(kind: InputKind) -> dict[str, object]:

@@ -16,6 +16,8 @@ from pydantic.alias_generators import to_camel
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import MAXIMUM_READ_BYTES, InputKind, Listed
 from scenewright_stages.contract.keys import leaves
+from scenewright_stages.contract.naming import unique_ids
+from scenewright_stages.contract.notes import NAMED
 from scenewright_stages.contract.pipeline import Pipeline
 from scenewright_stages.contract.samples import SOURCE, Sample, SourceFile
 from scenewright_stages.contract.task import Task, TaskInput
@@ -33,13 +35,14 @@ from scenewright_stages.worker.files import FingerprintCache, folder_source
 from scenewright_stages.worker.index.curated import METADATA, is_dataset, list_dataset
 from scenewright_stages.worker.index.files import (
     ignored_files,
+    input_notes,
     list_files,
     select_entries,
     select_positions,
-    unique_ids,
+    unaccounted_files,
 )
 from scenewright_stages.worker.index.lists import is_list, parse_list
-from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, input_refused
+from scenewright_stages.worker.process.session import INPUT_FIELD, OUTPUT_FIELD, refused_at_start
 
 HASHERS = 4
 TUNING_SAMPLE = Sample("tuning")
@@ -48,10 +51,11 @@ TUNING_SAMPLE = Sample("tuning")
 
 @dataclass(frozen=True)
 class InputListing:
-    """The samples of an input in order, the files that belong to no sample, and the hashes to cache."""
+    """The samples of an input in order, notes on files that belong to no sample, and the hashes to cache."""
 
     samples: tuple[Sample, ...]
     ignored: tuple[str, ...]
+    notes: tuple[str, ...]
     fingerprints: FingerprintCache
 
 
@@ -100,7 +104,7 @@ def read_input(task: Task, pipeline: Pipeline, output: Store) -> InputListing:
     """
     cache = FingerprintCache(output)
     if task.input is None:
-        return InputListing((TUNING_SAMPLE,), (), cache)
+        return InputListing((TUNING_SAMPLE,), (), (), cache)
     try:
         view = _view(task.input.uri, output, pipeline.hosts)
         chosen, ignored = _choose(task.input, pipeline.input, view)
@@ -108,9 +112,9 @@ def read_input(task: Task, pipeline: Pipeline, output: Store) -> InputListing:
         with ThreadPoolExecutor(HASHERS) as pool:
             samples = tuple(pool.map(resolver.sample, chosen))
     except StoreError as problem:
-        raise input_refused(problem) from problem
+        raise refused_at_start(INPUT_FIELD, problem) from problem
     _refuse_repeated(samples, task.input.uri)
-    return InputListing(samples, ignored, cache)
+    return InputListing(samples, ignored, input_notes(ignored), cache)
 
 
 def _view(uri: str, output: Store, hosts: Sequence[str]) -> View:
@@ -137,14 +141,15 @@ def _choose(task_input: TaskInput, kind: InputKind, view: View) -> tuple[list[Li
     select = task_input.select
     listed = kind.lister(view) if kind.lister is not None else None
     if listed is not None:
-        return select_positions(_some(list(listed), task_input.uri), select.indices, select.limit), ()
+        found = _some(list(listed), task_input.uri)
+        return select_positions(found, select.indices, select.limit), unaccounted_files(view.keys, found)
     if is_list(view.single, kind):
         rows = parse_list(view.read(view.single), view.store.uri_of(view.single), kind)
         return _some(select_positions(rows, select.indices, select.limit), task_input.uri), ()
     keys = list(view.keys)
     if not view.single and is_dataset(keys):
         entries = list_dataset(view.read(METADATA), task_input.uri, keys, kind, select.variants)
-        return select_entries(entries, select.indices, select.limit), ()
+        return select_entries(entries, select.indices, select.limit), unaccounted_files(keys, entries)
     if select.variants:
         raise ConfigurationError(
             "spec.input.select.variants", select.variants, f"only a data set folder with {METADATA} has variants"
@@ -156,11 +161,16 @@ def _choose(task_input: TaskInput, kind: InputKind, view: View) -> tuple[list[Li
         files = [replace(each, id=lone) for each in files if each.files[SOURCE] == view.single]
     ignored = () if view.single else ignored_files(keys, files)
     if not files:
-        seen = f"{len(ignored)} other files are there" if ignored else "it is of another kind"
-        raise ConfigurationError(
-            INPUT_FIELD, task_input.uri, f"no sample found ({seen}); samples end in {' '.join(kind.suffixes)}"
-        )
+        seen = _seen(ignored) if ignored else "it is of another kind"
+        wanted = kind.described or f"samples end in {' '.join(kind.suffixes)}"
+        raise ConfigurationError(INPUT_FIELD, task_input.uri, f"no sample found ({seen}); {wanted}")
     return select_positions(files, select.indices, select.limit), ignored
+
+
+def _seen(ignored: Sequence[str]) -> str:
+    """What is there instead of samples, with the first names."""
+    named = ", ".join(ignored[:NAMED]) + (", ..." if len(ignored) > NAMED else "")
+    return f"{count} other files are there: {named}" if (count := len(ignored)) > 1 else f"{named} is there"
 
 
 def _some(listed: list[Listed], uri: str) -> list[Listed]:
@@ -186,7 +196,7 @@ class _Resolver:
 
     def sample(self, listed: Listed) -> Sample:
         """The sample; rejected if a file is not usable or its entry sets a forbidden parameter."""
-        sample = Sample(listed.id, attributes=dict(listed.attributes), overrides=listed.overrides)
+        sample = Sample(listed.id, attributes=dict(listed.attributes), overrides=listed.overrides, notes=listed.notes)
         rejected = listed.rejected or _refused_overrides(listed.overrides, self._pipeline)
         if rejected is not None:
             return replace(sample, rejected=rejected)

@@ -7,21 +7,29 @@ attributes.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.inputs import InputKind, Listed
+from scenewright_stages.contract.lists import (
+    BAD_ENTRY,
+    URI_FIELDS,
+    Row,
+    file_in,
+    id_in,
+    named_file,
+    read_rows,
+    refuse_misspelt,
+    refuse_repeated,
+)
+from scenewright_stages.contract.naming import unique_ids
 from scenewright_stages.contract.samples import SOURCE
-from scenewright_stages.worker.index.files import entry_facts, typed_names, unique_ids
+from scenewright_stages.worker.index.files import entry_facts, typed_names
 from scenewright_stages.worker.process.session import INPUT_FIELD
 
 SUFFIXES = (".jsonl", ".csv")
-URI_COLUMNS = ("uri", "file_name", "image", "path")
 PARAMETERS = "parameters"
 MAXIMUM_ATTRIBUTES = 32
 
@@ -42,53 +50,42 @@ def parse_list(content: bytes, uri: str, kind: InputKind) -> list[Listed]:
     Raises:
         ConfigurationError: the file is not a valid list; the error names the line.
     """
-    rows = _rows(content, uri)
+    rows = read_rows(content, uri)
+    refuse_misspelt(rows, {"id", PARAMETERS, *URI_FIELDS, *kind.sidecars, *typed_names(kind)}, uri)
+    paths = [_permitted(named_file(row, uri), uri, row.line) for row in rows]
+    names = _names(rows, paths, uri)
+    refuse_repeated(rows, names, uri)
+    ids = unique_ids(names)
     folder = uri.rpartition("/")[0]
-    paths = [_path(row, line, uri) for line, row in enumerate(rows, start=1)]
-    names = _names(rows, paths)
-    ids = unique_ids(list(dict.fromkeys(names)))
-    repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    if repeated:
-        raise ConfigurationError(INPUT_FIELD, uri, f"names {sorted(repeated)[0]!r} twice; give every line its own id")
     return [
-        _listed(row, ids[name], _absolute(path, folder), folder, kind)
+        _listed(row, ids[name], _absolute(path, folder), uri, kind)
         for row, path, name in zip(rows, paths, names, strict=True)
     ]
 
 
-def _listed(row: Mapping[str, Any], sample_id: str, uri: str, folder: str, kind: InputKind) -> Listed:
+def _listed(row: Row, sample_id: str, path: str, uri: str, kind: InputKind) -> Listed:
     if not sample_id:
-        return Listed("unnamed", rejected=("BadSampleId", f"{uri!r} gives no usable id; name one in the list"))
-    sidecars = {role: _absolute(str(row[role]), folder) for role in kind.sidecars if row.get(role)}
+        unnamed = ("BadSampleId", row.said("id", f"and {path!r} give no usable id; name one in the list"))
+        return Listed(f"unnamed-{row.line}", rejected=unnamed)
+    folder = uri.rpartition("/")[0]
+    sidecars = {
+        role: _absolute(_permitted(file, uri, row.line), folder)
+        for role in kind.sidecars
+        if (file := file_in(row, role, uri))
+    }
     facts, rejected = entry_facts(_facts(row, kind), kind)
-    overrides = row.get(PARAMETERS)
+    overrides = row.values.get(PARAMETERS, {})
+    if rejected is not None:
+        rejected = (rejected[0], f"line {row.line}: {rejected[1]}")
+    elif not isinstance(overrides, dict):
+        rejected = (BAD_ENTRY, row.said(PARAMETERS, "must be an object"))
     return Listed(
         sample_id,
-        {SOURCE: uri, **sidecars},
+        {SOURCE: path, **sidecars},
         facts,
         overrides if isinstance(overrides, dict) else {},
         rejected=rejected,
     )
-
-
-def _rows(content: bytes, uri: str) -> list[dict[str, Any]]:
-    try:
-        text = content.decode("utf-8-sig")
-        if uri.lower().endswith(".csv"):
-            return [{key: value for key, value in row.items() if key} for row in csv.DictReader(io.StringIO(text))]
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as problem:
-        raise ConfigurationError(INPUT_FIELD, uri, f"is not a list of samples: {problem}") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise ConfigurationError(INPUT_FIELD, uri, "every line must be a JSON object")
-    return rows
-
-
-def _path(row: Mapping[str, Any], line: int, uri: str) -> str:
-    for name in URI_COLUMNS:
-        if isinstance(row.get(name), str) and row[name].strip():
-            return _permitted(row[name].strip(), uri, line)
-    raise ConfigurationError(INPUT_FIELD, uri, f"line {line} names no object; give it as {' or '.join(URI_COLUMNS)}")
 
 
 def _permitted(path: str, uri: str, line: int) -> str:
@@ -100,13 +97,17 @@ def _permitted(path: str, uri: str, line: int) -> str:
     return path
 
 
-def _names(rows: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> list[str]:
-    """The names that ids are made from: given ids, else file names, with their folders if they repeat."""
+def _names(rows: Sequence[Row], paths: Sequence[str], uri: str) -> list[str]:
+    """The names that ids are made from: given ids, else file names, with their folders if they repeat.
+
+    Raises:
+        ConfigurationError: an id is no text.
+    """
     files = [path.rpartition("/")[2] for path in paths]
     if len(set(files)) < len(files):
         files = [path.partition("://")[2] or path for path in paths]
     # Append a suffix, because an id drops everything after the last dot.
-    return [f"{row['id']}.id" if row.get("id") else file for row, file in zip(rows, files, strict=True)]
+    return [f"{given}.id" if (given := id_in(row, uri)) else file for row, file in zip(rows, files, strict=True)]
 
 
 def _absolute(path: str, folder: str) -> str:
@@ -117,14 +118,14 @@ def _absolute(path: str, folder: str) -> str:
     return f"{folder}/{quote(path) if folder.startswith('file://') else path}"
 
 
-def _facts(row: Mapping[str, Any], kind: InputKind) -> dict[str, Any]:
-    known = {"id", PARAMETERS, *URI_COLUMNS, *kind.sidecars}
+def _facts(row: Row, kind: InputKind) -> dict[str, Any]:
+    known = {"id", PARAMETERS, *URI_FIELDS, *kind.sidecars}
     typed = typed_names(kind)
     facts = {
         # Text stays text, even if it looks like a number.
         name: value if typed.get(name) is str else _fact(value)
-        for name, value in row.items()
-        if name not in known and value not in (None, "")
+        for name, value in row.values.items()
+        if name not in known
     }
     return dict(list(facts.items())[:MAXIMUM_ATTRIBUTES])
 

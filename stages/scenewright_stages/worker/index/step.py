@@ -14,7 +14,7 @@ from scenewright_stages.contract.reports import Failure, Report
 from scenewright_stages.contract.samples import ID_FIELD, Sample
 from scenewright_stages.contract.task import INDEX_STEP
 from scenewright_stages.worker.chain import Chain
-from scenewright_stages.worker.evidence import read_evidence, taking_part
+from scenewright_stages.worker.evidence import notes_of, read_evidence, taking_part
 from scenewright_stages.worker.files import FINGERPRINTS
 from scenewright_stages.worker.index.inputs import InputListing, read_input
 from scenewright_stages.worker.index.work import StageWork, check_family, plan_work, refuse_shared_paths
@@ -23,7 +23,6 @@ from scenewright_stages.worker.process.session import Session
 from scenewright_stages.worker.publications import resolve
 
 PLANNED_SAMPLES = 1000
-IGNORED_NAMES = 5
 
 
 def run_index(session: Session) -> Report:
@@ -102,6 +101,8 @@ def _store(session: Session, listing: InputListing, work: Mapping[str, StageWork
     output.put_bytes(layout.INDEX, _lines(lines))
     for stage in session.chain.selected_stages():
         output.put_bytes(layout.worklist(run, stage.name), _lines(item.to_line() for item in work[stage.name].todo))
+    if warnings := _warnings(listing):
+        output.put_bytes(layout.index_warnings(run), json.dumps(warnings, ensure_ascii=False).encode())
     if inputs:
         output.put_bytes(layout.run_inputs(run), json.dumps(inputs, sort_keys=True).encode())
     if listing.fingerprints.changed():
@@ -128,11 +129,8 @@ def rejection(sample: Sample) -> Failure:
 
 
 def _warnings(listing: InputListing) -> list[str]:
-    if not listing.ignored:
-        return []
-    names = ", ".join(key.rpartition("/")[2] for key in listing.ignored[:IGNORED_NAMES])
-    more = ", ..." if len(listing.ignored) > IGNORED_NAMES else ""
-    return [f"{len(listing.ignored)} files of the input are neither sample nor sidecar: {names}{more}"]
+    """Notes on the input: of each sample, then on files that belong to none."""
+    return [*notes_of(listing.samples), *listing.notes]
 
 
 def _plan(

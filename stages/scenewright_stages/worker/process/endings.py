@@ -13,11 +13,11 @@ from scenewright_stages.contract.errors import (
     OutputInUse,
     ScenewrightError,
     ShardError,
+    StorageFault,
 )
 from scenewright_stages.contract.faults import PackageMissing, is_program_fault, missing_package, place_of
 from scenewright_stages.contract.reports import OUTPUT_IN_USE, PACKAGE_MISSING, PROGRAM_FAULT
 from scenewright_stages.store import StoreError
-from scenewright_stages.worker.process.session import is_transient, output_refused
 
 UNEXPECTED = 1
 
@@ -51,7 +51,8 @@ _ENDINGS: tuple[tuple[type[BaseException], int, str], ...] = (
     (SampleTimeout, ExitCode.SAMPLE_TIMEOUT, "Timeout"),
     (Terminated, ExitCode.TERMINATED, "Terminated"),
     (ShardError, ExitCode.SHARD_LOST, "ShardLost"),
-    (StoreError, ExitCode.SHARD_LOST, "ShardLost"),
+    (StorageFault, ExitCode.STORAGE_FAULT, "StorageFault"),
+    (StoreError, ExitCode.STORAGE_FAULT, "StorageFault"),
 )
 
 
@@ -82,13 +83,6 @@ def explained(problem: BaseException, step: str) -> BaseException:
     if lacking is None or isinstance(problem, ScenewrightError):
         return problem
     return PackageMissing(step, lacking)
-
-
-def store_fault(problem: StoreError) -> ScenewrightError:
-    """Converts a fault of the output: transient faults retry the shard, others fail the job."""
-    if is_transient(problem):
-        return ShardError(str(problem))
-    return output_refused(problem)
 
 
 def exceeds(limit: str | int | None, failed: int, total: int) -> bool:

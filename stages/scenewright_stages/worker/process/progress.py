@@ -63,16 +63,16 @@ class GpuClock:
     def rest(self) -> GpuTime:
         """The time not taken yet."""
         with self._lock:
-            return self._rest()
+            return self._remaining()
 
     def take(self) -> GpuTime:
         """The time since the last call, for a sample's record; the records of a process add up to the total."""
         with self._lock:
-            rest = self._rest()
+            rest = self._remaining()
             self._taken = GpuTime(self._taken.busy + rest.busy, self._taken.waiting + rest.waiting)
             return rest
 
-    def _rest(self) -> GpuTime:
+    def _remaining(self) -> GpuTime:
         total = self._total()
         return GpuTime(total.busy - self._taken.busy, total.waiting - self._taken.waiting)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.contract.errors import ConfigurationError, ScenewrightError, StorageFault
 from scenewright_stages.contract.task import Task
-from scenewright_stages.store import Store, StoreError, StoreUnreachable, open_store
+from scenewright_stages.store import NEEDS_A_PERSON, Store, StoreError, open_store
+from scenewright_stages.store.retrying import waits_for_storage
 from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.process.locking import OutputLock
 from scenewright_stages.worker.process.progress import Progress
@@ -34,27 +35,36 @@ def open_output(uri: str, *, writable: bool) -> Store:
     """The output store, checked to be reachable and, if `writable`, to accept writes.
 
     Raises:
-        ConfigurationError: a check failed.
+        ConfigurationError: a check failed for a reason that a person must change.
+        StorageFault: it failed for another reason.
     """
     try:
         store = open_store(uri)
         if writable:
             store.check_writable()
     except StoreError as problem:
-        raise output_refused(problem) from problem
+        raise refused_at_start(OUTPUT_FIELD, problem) from problem
     return store
 
 
-def output_refused(problem: StoreError) -> ConfigurationError:
-    """Converts a store's problem with the output to a configuration error, since it affects every shard."""
-    return ConfigurationError(OUTPUT_FIELD, problem.uri, f"{problem.problem}; {problem.remedy}")
+def refused_at_start(field: str, problem: StoreError) -> ScenewrightError:
+    """Converts a store's problem that shows before any work is done.
+
+    What a person must change is a configuration error, since it affects every shard. Everything else is tried again by
+    the shard in a cluster; somebody at a terminal is told at once.
+    """
+    if isinstance(problem, NEEDS_A_PERSON) or not waits_for_storage():
+        return ConfigurationError(field, problem.uri, f"{problem.problem}; {problem.remedy}")
+    return StorageFault(str(problem))
 
 
-def input_refused(problem: StoreError) -> ConfigurationError:
-    """Converts a store's problem with the input to a configuration error, since it affects every shard."""
-    return ConfigurationError(INPUT_FIELD, problem.uri, f"{problem.problem}; {problem.remedy}")
+def store_fault(problem: StoreError) -> ScenewrightError:
+    """Converts a store's problem in the middle of the work, which the start did not have: the shard is tried again.
 
-
-def is_transient(problem: StoreError) -> bool:
-    """Whether a retry of the shard may succeed."""
-    return isinstance(problem, StoreUnreachable)
+    Rights that are taken away for good, for example, end the run at the start of that attempt.
+    """
+    if waits_for_storage():
+        return StorageFault(str(problem))
+    return (
+        refused_at_start(OUTPUT_FIELD, problem) if isinstance(problem, NEEDS_A_PERSON) else StorageFault(str(problem))
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenewright_stages.contract.errors import ConfigurationError
-from scenewright_stages.contract.forks import LIFE_LINE_ENVIRONMENT
+from scenewright_stages.contract.forks import LIVENESS_PIPE_ENVIRONMENT
 from scenewright_stages.contract.task import SHARD_ENVIRONMENT
 from scenewright_stages.worker.process.progress import GPUS_ENVIRONMENT
 from scenewright_stages.worker.process.pushing import PushTarget
@@ -66,7 +66,7 @@ class ProcessSettings:
         termination = environment.get("SCENEWRIGHT_TERMINATION_LOG")
         if termination is None and DEFAULT_TERMINATION_LOG.exists():
             termination = str(DEFAULT_TERMINATION_LOG)
-        parent = environment.get(LIFE_LINE_ENVIRONMENT)
+        parent = environment.get(LIVENESS_PIPE_ENVIRONMENT)
         return cls(
             shard=int(_number(environment, SHARD_ENVIRONMENT, 0)),
             attempt=f"{_file_name_part(pod)}-{uuid.uuid4().hex[:8]}",

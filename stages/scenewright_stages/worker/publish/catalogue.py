@@ -11,7 +11,7 @@ from typing import Any
 from scenewright_stages.contract.errors import ShardError
 from scenewright_stages.contract.results import Results
 from scenewright_stages.contract.samples import WHOLE_LEVEL
-from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dated, Dropped
+from scenewright_stages.contract.stage import Catalogue, CatalogueEntry, Dated, Dropped, IndexContent
 from scenewright_stages.store import hash_bytes
 from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.process.session import Session
@@ -93,18 +93,24 @@ def write_index_files(
     pipeline = session.chain.pipeline
     if not pipeline.catalogue or not is_called(session.chain, catalogue):
         return {}
-    contents: Mapping[str, bytes | Dated] = resolve_name(pipeline.catalogue)(catalogue)
+    contents: Mapping[str, IndexContent] = resolve_name(pipeline.catalogue)(catalogue)
     files: dict[str, dict[str, Any]] = {}
     for path, content in contents.items():
         parts = path.split("/")
         if path in results or path.startswith(pipeline.hosts or ("\0",)) or any(part.startswith(".") for part in parts):
             raise ShardError(f"{pipeline.catalogue} names {path!r}, which is not a path for an index file")
-        data = content.content if isinstance(content, Dated) else content
+        data = _bytes(content)
         session.output.put_bytes(path, data)
         files[path] = {"size": len(data), "hash": hash_bytes(data)}
         if isinstance(content, Dated):
             files[path]["volatile"] = True
     return files
+
+
+def _bytes(content: IndexContent) -> bytes:
+    if isinstance(content, Dated):
+        return content.content
+    return content() if callable(content) else content
 
 
 def chosen_files(session: Session, catalogue: Catalogue, files: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

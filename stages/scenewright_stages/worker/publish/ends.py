@@ -122,7 +122,7 @@ def _end(chain: Chain, unit: Sample, states: States, below: Below, level: int) -
     own = {
         stage.name: (ancestor(unit, chain.levels[stage.name]), states[stage.name])
         for stage in chain.stages
-        if _on_the_way(chain.levels[stage.name], level)
+        if _is_between(chain.levels[stage.name], level)
     }
     found = {name: of_stage[sample.id] for name, (sample, of_stage) in own.items()}
     members = {name: [(found[name], own[name][0])] for name in own}
@@ -145,7 +145,7 @@ def _end(chain: Chain, unit: Sample, states: States, below: Below, level: int) -
     return SampleEnd(unit, "not selected", found, below, stage, last.reason, last.message, (stage, unit.id))
 
 
-def _on_the_way(stage_level: int, level: int) -> bool:
+def _is_between(stage_level: int, level: int) -> bool:
     """Whether a unit of that level has a state in the stage, either its own or an ancestor's."""
     return stage_level == level if level == WHOLE_LEVEL else WHOLE_LEVEL < stage_level <= level
 

@@ -6,8 +6,6 @@ without run ids and absolute paths; the times in the summary are those of the re
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +15,7 @@ from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.records import OutputFile
 from scenewright_stages.contract.reports import MAXIMUM_FAILURES, Failure, StageCounts
 from scenewright_stages.contract.results import Results, StageTime
+from scenewright_stages.contract.tables import table
 from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.publish.ends import SampleEnd, left_out
 from scenewright_stages.worker.states import PROVIDED, States
@@ -54,12 +53,12 @@ def dropped(results: Results, ends: Iterable[SampleEnd]) -> Iterator[tuple[str, 
                 yield one.id, stage, state.reason, state.message
         if end.state in ("done", "not selected") or end.sample.id in told:
             continue
-        cause = causes.get(end.cause)
-        if cause is None:
+        found = causes.get(end.cause)
+        if found is None:
             yield end.sample.id, end.stage, end.reason, end.message
         else:
             reason, verb = FOLLOWING[end.state]
-            yield end.sample.id, cause.stage, reason, f"{cause.sample} {verb} in {cause.stage}: {cause.reason}"
+            yield end.sample.id, found.stage, reason, f"{found.sample} {verb} in {found.stage}: {found.reason}"
 
 
 def manifest_lines(chain: Chain, ends: Iterable[SampleEnd]) -> bytes:
@@ -71,11 +70,7 @@ def manifest_lines(chain: Chain, ends: Iterable[SampleEnd]) -> bytes:
 
 def dropped_table(results: Results, ends: Iterable[SampleEnd]) -> bytes:
     """``dropped.csv``: every sample that is not done, with stage, reason and message; causes come first."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("sample", "stage", "reason", "message"))
-    writer.writerows(dropped(results, ends))
-    return text.getvalue().encode()
+    return table(("sample", "stage", "reason", "message"), dropped(results, ends))
 
 
 def summary(chain: Chain, name: str, results: Results, ends: Sequence[SampleEnd], states: States) -> bytes:

@@ -18,11 +18,12 @@ from scenewright_stages.contract.errors import ShardError
 from scenewright_stages.contract.layout import DROPPED, MANIFEST, REPORT, SUMMARY
 from scenewright_stages.contract.reports import Report
 from scenewright_stages.contract.results import Results, merged_warnings
-from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
+from scenewright_stages.contract.task import PUBLISH_STEP
 from scenewright_stages.store import ObjectMissing, Store, hash_bytes
 from scenewright_stages.worker.evidence import (
     read_evidence,
     read_index,
+    read_index_warnings,
     read_run_inputs,
     record_files,
     taking_part,
@@ -105,12 +106,8 @@ def _find(session: Session) -> Found:
 
 
 def _index_warnings(session: Session) -> list[str]:
-    """What the index of this run warned of; publish tells it too, because only its report is kept."""
-    try:
-        content = session.output.get_bytes(layout.report(session.task.run, INDEX_STEP))
-    except ObjectMissing:
-        return []
-    return list(Report.from_bytes(content).warnings)
+    """Everything that the index of this run warned of; its report may hold the beginnings only."""
+    return read_index_warnings(session.output, session.task.run)
 
 
 def _publish(session: Session, found: Found, scratch: Path) -> Publication:
@@ -150,13 +147,14 @@ def _write_manifests(session: Session, found: Found, results: Results) -> dict[s
 
 def _commit(session: Session, publication: Publication) -> None:
     task = session.task
+    counted: dict[str, int] = dict(publication.results.counted())
     content = {
         "run": task.run,
         "workHash": task.work_hash,
         "hash": publication.hash,
         "chosen": dict(publication.chosen),
         "keys": task.keys,
-        "samples": {"total": publication.results.units.total, **dict(publication.results.counted())},
+        "samples": {"total": publication.results.units.total, **counted},
         "files": {path: publication.files[path] for path in sorted(publication.files)},
     }
     session.output.put_bytes(layout.PUBLISHED, json.dumps(content, indent=1, ensure_ascii=False).encode())
@@ -175,7 +173,7 @@ def _clean_up(session: Session, found: Found, publication: Publication) -> None:
         if stage.keeps_state:
             ended = {sample for sample, state in found.states[stage.name].items() if state.state == "done"}
             output.delete(finished_states(stage.name, ended, found.sizes))
-    output.remove_litter()
+    output.remove_partial_files()
 
 
 def _compact(output: Store, stage: str, kept: Mapping[str, Sequence[Any]]) -> None:

@@ -38,7 +38,7 @@ def run_models(session: Session, environment: Mapping[str, str] = os.environ) ->
         session.progress.begin_sample(name)
         filled = fill_cache(weights, cache, source_for(weights, source), session.progress.update)
         session.progress.end_sample()
-        outcomes[name] = _told(filled)
+        outcomes[name] = _outcome_text(filled)
         print(f"{name}: {outcomes[name]}", flush=True)
         session.progress.count(len(outcomes), 0, 0)
     if wanted:
@@ -67,6 +67,6 @@ def _name(weights: Weights, wanted: Sequence[Weights]) -> str:
     return f"{weights.id}@{weights.revision}" if several else weights.id
 
 
-def _told(filled: Filled) -> str:
+def _outcome_text(filled: Filled) -> str:
     size = filled.status.size_bytes / 1e9
     return f"{'fetched' if filled.fetched else 'present'}, revision {filled.status.revision}, {size:.2f} GB"

@@ -41,7 +41,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SampleOutcome:
     """The outcome of a sample in a stage.
 
     Attributes:
@@ -124,7 +124,7 @@ class SampleRunner:
         self._running, self._inputs = running, inputs
         self._workspaces = itertools.count(1)
 
-    def run(self, item: WorkItem) -> Outcome:
+    def run(self, item: WorkItem) -> SampleOutcome:
         """Makes and checks the outputs of one sample.
 
         Raises:
@@ -137,7 +137,7 @@ class SampleRunner:
             workspace = self._new_workspace()
             try:
                 result = self._process(item, workspace)
-                return Outcome(workspace, time.monotonic() - started, result)
+                return SampleOutcome(workspace, time.monotonic() - started, result)
             except (ConfigurationError, ShardError, Abandoned):
                 shutil.rmtree(workspace, ignore_errors=True)
                 raise
@@ -175,10 +175,12 @@ class SampleRunner:
         finally:
             self._running.end()
 
-    def _failure(self, workspace: Path, reason: str, message: str, started: float, rejected: bool = False) -> Outcome:
+    def _failure(
+        self, workspace: Path, reason: str, message: str, started: float, rejected: bool = False
+    ) -> SampleOutcome:
         # Temporary paths mean nothing to a user and differ between runs.
         plain = message.replace(str(self._scratch), "<scratch>")[:MAXIMUM_MESSAGE]
-        return Outcome(workspace, time.monotonic() - started, None, reason, plain, rejected)
+        return SampleOutcome(workspace, time.monotonic() - started, None, reason, plain, rejected)
 
     def _new_workspace(self) -> Path:
         workspace = self._scratch / f"{next(self._workspaces)}-outputs"
@@ -219,8 +221,8 @@ def thread_count(wanted: int, environment: Mapping[str, str] = os.environ, limit
     """The number of threads that a stage asks for; 0 means one per CPU that this process may use."""
     if wanted:
         return wanted
-    told = environment.get(THREAD_VARIABLE, "")
-    cpus = int(told) if told.isdigit() else min(len(os.sched_getaffinity(0)), _cgroup_cpus(limit))
+    configured = environment.get(THREAD_VARIABLE, "")
+    cpus = int(configured) if configured.isdigit() else min(len(os.sched_getaffinity(0)), _cgroup_cpus(limit))
     return max(1, min(cpus, MAXIMUM_THREADS))
 
 

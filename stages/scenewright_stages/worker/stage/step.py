@@ -47,16 +47,15 @@ from scenewright_stages.worker.process.endings import (
     Terminated,
     TooManyFailures,
     exceeds,
-    store_fault,
 )
-from scenewright_stages.worker.process.session import Session
+from scenewright_stages.worker.process.session import Session, store_fault
 from scenewright_stages.worker.publications import fetch_named, resolve
 from scenewright_stages.worker.stage.fetching import AHEAD_SAMPLES, Fetcher
 from scenewright_stages.worker.stage.ranks import RankProcesses, load_stage, model_settings
 from scenewright_stages.worker.stage.recording import Recorder, Start
 from scenewright_stages.worker.stage.sample_runner import (
-    Outcome,
     RunningSamples,
+    SampleOutcome,
     SampleRunner,
     for_each,
     thread_count,
@@ -384,7 +383,7 @@ class StageRun:
             attributes=self._path_attributes(item),
         )
 
-    def _ended(self, base: Record, outcome: Outcome) -> Record:
+    def _ended(self, base: Record, outcome: SampleOutcome) -> Record:
         seed = seed_for(self._session.task.seed, self._spec.name, base.sample)
         base = replace(base, seconds=round(outcome.seconds, 4), seed=seed)
         if outcome.result is None:

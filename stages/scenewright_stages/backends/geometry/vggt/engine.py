@@ -1,4 +1,9 @@
-"""VGGT as a geometry estimator: resizes images to the network's size, and converts its nine numbers to cameras."""
+"""VGGT as a geometry estimator: resizes images to the network's size, and converts its nine numbers to cameras.
+
+On purpose, portraits differ from the published code. It makes every picture 518 pixels wide and cuts off what is then
+higher than 518, above and below. Here the longer side gets 518 pixels and the whole picture is seen, so that cameras
+and maps are those of the pictures that were given. On landscape and square pictures both are the same.
+"""
 
 from __future__ import annotations
 

@@ -115,13 +115,13 @@ class _Known:
         self.camera = picture.camera
         self.srgb = picture.srgb
         self._coder = coder
-        self._told: tuple[Tensor, Tensor] | None = None
+        self._encoded_view: tuple[Tensor, Tensor] | None = None
 
-    def told(self) -> tuple[Tensor, Tensor]:
+    def encoded(self) -> tuple[Tensor, Tensor]:
         """Latent and embedding."""
-        if self._told is None:
-            self._told = (self._coder.encode(self.srgb), self._coder.embed(self.srgb))
-        return self._told
+        if self._encoded_view is None:
+            self._encoded_view = (self._coder.encode(self.srgb), self._coder.embed(self.srgb))
+        return self._encoded_view
 
 
 class _Drawing:
@@ -139,11 +139,10 @@ class _Drawing:
     def frames(self) -> list[FloatImage]:
         """A picture of each target."""
         task, targets = self._task, self._task.targets
-        places = planning.anchor_places(len(targets), len(task.inputs), task.anchors)
-        cameras = [targets[place] for place in places]
+        path = (len(targets), len(task.inputs), task.anchors)
+        cameras = [targets[place] for place in planning.anchor_places(*path)]
         first = self._first_windows(cameras)
-        # If every target is an anchor, there is nothing in between.
-        between = planning.second_pass(places, range(len(targets))) if len(places) < len(targets) else []
+        between = planning.between_anchors(*path)
         self._all_steps = task.settings.steps * (len(first) + len(between))
         anchors = self._drawn(first, [*task.inputs, *task.memory], cameras, task.settings.guidance)
         if not between:
@@ -177,16 +176,16 @@ class _Drawing:
         settings = self._task.settings
         seen = [known[place.number].camera if place.known else cameras[place.number] for place in places]
         shown = [place.known for place in places]
-        told = [known[place.number].told() for place in places if place.known]
-        size = (len(places), *told[0][0].shape)
+        encoded = [known[place.number].encoded() for place in places if place.known]
+        size = (len(places), *encoded[0][0].shape)
         latents = torch.zeros(size, device=self._device)
-        latents[torch.tensor(shown, device=self._device)] = torch.stack([latent for latent, _ in told])
+        latents[torch.tensor(shown, device=self._device)] = torch.stack([latent for latent, _ in encoded])
         factors = frame_guidance(seen, shown, guidance, settings.guidance_near, settings.translation_scale)
         window = Window(
             latents=latents,
             known=torch.tensor(shown, device=self._device),
             rays=_tensor(pluecker(seen, settings.translation_scale), self._device),
-            embedding=torch.stack([embedding for _, embedding in told]).mean(0),
+            embedding=torch.stack([embedding for _, embedding in encoded]).mean(0),
             guidance=_tensor(factors, self._device),
         )
         return self._denoiser.sample(window, settings.steps, self._generator, self._stepped)

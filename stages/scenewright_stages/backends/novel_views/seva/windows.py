@@ -1,7 +1,8 @@
 """Groups frames into SEVA's windows of 21 frames, some of which are known.
 
 The first pass generates anchors, evenly along the whole path, from the inputs and earlier results. The second pass
-generates the frames between anchors. The lists equal those of the published code.
+generates the frames between anchors. Anchors have the cameras of the nearest targets, but they are ordered by their
+exact times, which lie between targets. The lists equal those of the published code.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Place(NamedTuple):
 Window = tuple[Place, ...]
 
 
-def anchor_places(targets: int, inputs: int, wanted: int = 0) -> tuple[int, ...]:
-    """Numbers of the targets that the first pass generates.
+def anchor_times(targets: int, inputs: int, wanted: int = 0) -> NDArray[np.float64]:
+    """When the first pass generates a frame, in numbers of targets: evenly from the first target to the last.
 
     Args:
         targets: along the path.
@@ -42,7 +43,18 @@ def anchor_places(targets: int, inputs: int, wanted: int = 0) -> tuple[int, ...]
     count = min(targets, max(bounding, WINDOW - inputs, wanted))
     while count < targets and math.ceil((targets - 1) / (count - 1)) + 1 > WINDOW - 2:
         count += 1
-    return tuple(np.linspace(0, targets - 1, count).round().astype(int).tolist()) if targets else ()
+    return np.linspace(0, targets - 1, count) if targets else np.zeros(0)
+
+
+def anchor_places(targets: int, inputs: int, wanted: int = 0) -> tuple[int, ...]:
+    """Numbers of the targets whose cameras the anchors have; see :func:`anchor_times`."""
+    return tuple(anchor_times(targets, inputs, wanted).round().astype(int).tolist())
+
+
+def between_anchors(targets: int, inputs: int, wanted: int = 0) -> list[Window]:
+    """Windows of the second pass of a path; none if every target is an anchor. See :func:`anchor_times`."""
+    times = anchor_times(targets, inputs, wanted)
+    return second_pass(times.tolist(), range(targets)) if len(times) < targets else []
 
 
 def padded(window: Window, size: int = WINDOW) -> Window:

@@ -159,7 +159,7 @@ def _flush(path: Path) -> None:
 def _workspace(cache_dir: Path) -> Iterator[Path]:
     """A folder on the cache's volume, locked while this process lives; folders of dead fillers are removed."""
     cache_dir.mkdir(parents=True, exist_ok=True)
-    _remove_litter(cache_dir)
+    _remove_partial_downloads(cache_dir)
     work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=cache_dir))
     with (work / LOCK_NAME).open("w") as lock:
         _lock(lock.fileno())
@@ -169,13 +169,13 @@ def _workspace(cache_dir: Path) -> Iterator[Path]:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _remove_litter(cache_dir: Path) -> None:
+def _remove_partial_downloads(cache_dir: Path) -> None:
     for folder in cache_dir.glob(f"{WORK_PREFIX}*"):
-        if _is_litter(folder):
+        if _is_partial(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_litter(folder: Path) -> bool:
+def _is_partial(folder: Path) -> bool:
     try:
         # A filler that has just created its folder may not have locked it yet.
         age = time.time() - folder.stat().st_mtime

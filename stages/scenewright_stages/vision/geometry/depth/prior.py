@@ -107,11 +107,11 @@ def _layout(srgb: Float32Array, sky: NDArray[np.bool_], objects: Float32Array) -
     ground = cues.height_in_image(*objects.shape)
     veil = cues.haze(srgb)
     ground = ground - _HAZE_SHARE * cues.haze_weight(veil) * veil * (1 - objects) - _SKY_SHARE * sky
-    upright = np.maximum(_standing(ground, objects), ground) + _OBJECT_SHARE
+    upright = np.maximum(_upright_surface(ground, objects), ground) + _OBJECT_SHARE
     return np.asarray(ground + objects * (upright - ground), np.float32)
 
 
-def _standing(ground: Float32Array, objects: Float32Array) -> Float32Array:
+def _upright_surface(ground: Float32Array, objects: Float32Array) -> Float32Array:
     """Inverse depth of objects as upright boards: that of the ground where they touch it.
 
     Every column is carried upwards from its lowest object pixel; then the columns of an object are

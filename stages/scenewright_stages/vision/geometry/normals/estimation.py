@@ -23,18 +23,21 @@ _RELIEF_HEIGHT = 0.5  # of the coarse scale, for a step from black to white
 _RELIEF_SHARES = (0.004, 0.03)  # scales of the relief: finer is texture, coarser is shape or albedo
 
 
-def inflated_normals(alpha: Float32Array, luminance: Float32Array, detail: float = 1.0) -> Float32Array:
+def inflated_normals(
+    alpha: Float32Array, luminance: Float32Array, detail: float = 1.0, reach: float = _REACH
+) -> Float32Array:
     """Unit normals in the camera's frame (OpenCV axes; facing the camera = -z).
 
     Args:
         alpha: (H, W) float32 in [0, 1], the person's matte.
         luminance: (H, W) float32 in [0, 1]; bright areas of medium size count as raised. May be sRGB-encoded.
         detail: strength of that relief; 0 gives only the smooth cushion.
+        reach: see :func:`inflated_height`.
 
     Returns:
         (H, W, 3) float32; (0, 0, -1) outside the person.
     """
-    height = inflated_height(alpha)
+    height = inflated_height(alpha, reach)
     size = (alpha.shape[1], alpha.shape[0])
     slopes = kernels.slopes(height, np.float32(max(alpha.shape) / max(height.shape)))
     slopes = enlarged(slopes, size)

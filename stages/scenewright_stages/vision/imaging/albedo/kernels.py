@@ -321,7 +321,11 @@ def blended_with_shading(srgb, albedo, blend, linear_table):
 
 @njit(cache=True, nogil=True)
 def divided(srgb, shading, blend, linear_table, srgb_table):
-    """The image over the shading (h, w), sampled bilinearly: (H, W, 3) albedo in sRGB, (H, W) shading."""
+    """The image over the shading (h, w), sampled bilinearly: (H, W, 3) albedo in sRGB, (H, W) shading.
+
+    An albedo with a channel above white is darkened as a whole: clipped channel by channel, bright skin would turn
+    yellow.
+    """
     height, width = srgb.shape[:2]
     rows, columns = shading.shape
     down, across = np.float32(rows / height), np.float32(columns / width)
@@ -339,7 +343,10 @@ def divided(srgb, shading, blend, linear_table, srgb_table):
             lower = shading[bottom, left] + beside * (shading[bottom, right] - shading[bottom, left])
             light = upper + below * (lower - upper)
             full[row, column] = light
-            scale = one / max(light, DARKEST)
+            brightest = DARKEST
+            for channel in range(3):
+                brightest = max(brightest, to_linear(srgb[row, column, channel], linear_table))
+            scale = one / max(light, brightest)
             for channel in range(3):
                 value = srgb[row, column, channel]
                 bare = to_srgb(to_linear(value, linear_table) * scale, srgb_table)

@@ -11,17 +11,20 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.vision.imaging.images.decoding import Decoded, ImageError, bits_per_channel, decode
+from scenewright_stages.vision.imaging.images.opening import FORMAT_NAMES, open_header
 from scenewright_stages.vision.types import Float32Array
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-_FORMAT_NAMES = "JPEG, PNG, WebP, TIFF, BMP or GIF"
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", b"GIF8")
+_BRANDS = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1", b"ftypavif", b"ftypavis")
+"""What HEIC and AVIF files have at byte 4."""
 _ORIENTATION, _EXIF_IFD, _FOCAL_LENGTH_35MM = 0x0112, 0x8769, 0xA405
 _FILM_DIAGONAL_MM = 43.2666  # of the 36 x 24 mm frame that 35 mm equivalents refer to
 _FOCAL_PER_DIAGONAL = (0.15, 12.0)  # fisheye to long telephoto; anything else is a broken tag
@@ -50,6 +53,7 @@ class LoadedImage:
         source_format, source_mode: Pillow's names of the file format and the pixel format.
         bits: bits per channel in the file.
         notes: conversions that a user may want to know about.
+        orientation: EXIF's, by which the pixels were turned upright; 1 if they lay so in the file.
     """
 
     srgb: Float32Array
@@ -59,6 +63,7 @@ class LoadedImage:
     source_mode: str
     bits: int
     notes: tuple[str, ...]
+    orientation: int = 1
 
     @property
     def width(self) -> int:
@@ -132,16 +137,16 @@ def _too_many_bytes(label: str, size: int, limits: ImageLimits) -> ImageError:
 def _opened(data: bytes, label: str) -> Image.Image:
     """Opens the image and reads only its header."""
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return open_header(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\d+", str(error))
         count = pixels.group() if pixels else "too many"
         raise ImageError("too-large", f"{label} has {count} pixels", "Scale it down before using it") from error
     except UnidentifiedImageError as error:
-        if data.startswith(_SIGNATURES):
+        if data.startswith(_SIGNATURES) or data[4:].startswith(_BRANDS):
             raise _corrupt(label, "its header cannot be read") from error
         raise ImageError(
-            "not-an-image", f"{label} is not a {_FORMAT_NAMES} file", f"Convert it to {_FORMAT_NAMES}"
+            "not-an-image", f"{label} is not a {FORMAT_NAMES} file", f"Convert it to {FORMAT_NAMES}"
         ) from error
     except Exception as error:  # Pillow's plugins raise many types on hostile bytes
         raise _corrupt(label, str(error)) from error
@@ -163,8 +168,8 @@ def _loaded(image: Image.Image, data: bytes, label: str) -> LoadedImage:
     orientation, focal_35mm = _exif(image)
     decoded = _decoded(image, data, label)
     turn = 1 if source_format == "TIFF" else orientation  # both TIFF decoders turn the pixels themselves
-    srgb = _oriented(decoded.srgb, turn)
-    alpha = None if decoded.alpha is None else _oriented(decoded.alpha, turn)
+    srgb = oriented(decoded.srgb, turn)
+    alpha = None if decoded.alpha is None else oriented(decoded.alpha, turn)
     focal, focal_notes = _focal_pixels(focal_35mm, srgb.shape[1], srgb.shape[0])
     notes = [*decoded.notes, *focal_notes]
     if several:
@@ -175,7 +180,7 @@ def _loaded(image: Image.Image, data: bytes, label: str) -> LoadedImage:
         srgb = srgb * alpha[..., None] + (1 - alpha[..., None])
         notes.append("transparency composited on white")
     srgb = np.ascontiguousarray(srgb, np.float32)
-    return LoadedImage(srgb, alpha, focal, source_format, source_mode, bits, tuple(notes))
+    return LoadedImage(srgb, alpha, focal, source_format, source_mode, bits, tuple(notes), orientation)
 
 
 def _decoded(image: Image.Image, data: bytes, label: str) -> Decoded:
@@ -218,7 +223,12 @@ def _exif(image: Image.Image) -> tuple[int, float | None]:
         return 1, None
 
 
-def _oriented(pixels: Float32Array, orientation: int) -> Float32Array:
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 if there is none."""
+    return _exif(image)[0]
+
+
+def oriented(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Pixels turned upright; the eight cases of EXIF 2.32, tag 0x0112."""
     if orientation >= 5:
         pixels = np.swapaxes(pixels, 0, 1)

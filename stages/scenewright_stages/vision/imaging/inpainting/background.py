@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.vision.types import Float32Array, Mask
+
 BORDER = 3
 """Width (pixels) of the known border of a hole whose depths are looked at."""
 
@@ -20,7 +22,7 @@ DISCONTINUITY = 1.2
 """Ratio of the far to the near depth at a hole from which on they count as two surfaces."""
 
 
-def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def background_side(depth: Float32Array, hole: Mask) -> Mask:
     """(H, W) bool: known pixels that may continue into the hole next to them.
 
     depth: (H, W) float32 along +z in metres; values that are not finite or not positive are unknown, and unknown
@@ -41,7 +43,7 @@ def background_side(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDAr
     return np.asarray(~hole & ~(foreground & ~_cut_off(foreground, known & ~foreground, hole)))
 
 
-def clear_of_silhouettes(depth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def clear_of_silhouettes(depth: Float32Array, hole: Mask) -> Mask:
     """(H, W) bool: the background side without the pixels beside its foreground.
 
     Next to an outline the background holds a trace of the object: copied into a hole it becomes dark dots at the rim.
@@ -54,9 +56,7 @@ def clear_of_silhouettes(depth: NDArray[np.float32], hole: NDArray[np.bool_]) ->
     return np.asarray(clear if clear.any() else background)
 
 
-def _cut_off(
-    foreground: NDArray[np.bool_], background: NDArray[np.bool_], hole: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _cut_off(foreground: Mask, background: Mask, hole: Mask) -> Mask:
     """(H, W) bool: pixels beside which `foreground` continues into the hole.
 
     Straight across a hole that a moved camera uncovers, from the foreground, lies the background that was beside the
@@ -64,7 +64,7 @@ def _cut_off(
     """
     uncovered, unseen = np.zeros_like(hole), np.zeros_like(hole)
     for turns in range(4):
-        meets_background, meets_border = _across(np.rot90(background, turns), np.rot90(hole, turns))
+        meets_background, meets_border = _hole_borders(np.rot90(background, turns), np.rot90(hole, turns))
         uncovered |= np.rot90(meets_background, -turns)
         unseen |= np.rot90(meets_border, -turns)
     uncovered &= foreground
@@ -75,7 +75,7 @@ def _cut_off(
     return np.asarray(unseen.ravel()[nearest])
 
 
-def _across(background: NDArray[np.bool_], hole: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _hole_borders(background: Mask, hole: Mask) -> tuple[Mask, Mask]:
     """(H, W) bool each: known pixels with hole on their left and behind it background, or the end of the row."""
     last_known = np.maximum.accumulate(np.where(hole, -1, np.arange(hole.shape[1])), axis=1)
     beside = ~hole[:, 1:] & hole[:, :-1]
@@ -85,7 +85,7 @@ def _across(background: NDArray[np.bool_], hole: NDArray[np.bool_]) -> tuple[NDA
     return np.pad(meets, first_column), np.pad(beside & (last_known < 0), first_column)
 
 
-def _threshold(depth: NDArray[np.float32], known: NDArray[np.bool_], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _threshold(depth: Float32Array, known: Mask, hole: Mask) -> Float32Array:
     """(H, W) float32 depth that separates foreground from background, 0 where there is only one surface."""
     bits = hole.astype(np.uint8)
     border = known & (cv2.dilate(bits, np.ones((2 * BORDER + 1, 2 * BORDER + 1), np.uint8)) > 0)
@@ -99,7 +99,7 @@ def _threshold(depth: NDArray[np.float32], known: NDArray[np.bool_], hole: NDArr
     return _continued(between, hole)
 
 
-def _continued(threshold: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _continued(threshold: Float32Array, hole: Mask) -> Float32Array:
     """The threshold (H, W), where a hole has none taken from the nearest place of the same hole, up to `LARGEST_REACH`.
 
     A hole that reaches into an object, between its roofs, sees nothing but the object there.
@@ -113,7 +113,7 @@ def _continued(threshold: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArr
     return np.where(hole & ~separated & same, threshold.ravel()[nearest], threshold).astype(np.float32)
 
 
-def _nearest(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _nearest(mask: Mask) -> tuple[Float32Array, NDArray[np.int64]]:
     """(H, W) distance (pixels) to the true pixel of `mask` nearest to each pixel, and its flat index."""
     distance, labels = cv2.distanceTransformWithLabels(
         (~mask).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL

@@ -41,6 +41,22 @@ class SubjectMatte:
     method: str
 
 
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The two layers of an image at a soft outline.
+
+    Attributes:
+        front: (H, W, 3) float32, foreground colours F.
+        back: (H, W, 3) float32, background colours B.
+        plain: (H, W, 3) float32, the image as the nearest certain colours of both sides explain it, if each takes its
+            own share of the rest; far from the image where the outline is wrong.
+    """
+
+    front: Float32Array
+    back: Float32Array
+    plain: Float32Array
+
+
 class NoSubject(SampleRejected):
     """The subject is not in the image, or does not stand out."""
 
@@ -48,30 +64,30 @@ class NoSubject(SampleRejected):
         super().__init__("no-subject", message)
 
 
-def separate(colours: Float32Array, alpha: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """Foreground and background colours F and B with ``alpha * F + (1 - alpha) * B`` close to the image.
+def separate(colours: Float32Array, alpha: Float32Array) -> Sides:
+    """Foreground and background colours F and B with ``alpha * F + (1 - alpha) * B`` equal to the image.
 
-    Unknown colours at the edge are extended from the nearest certain ones of their layer; the remaining error of a
-    pixel is split between the layers by alpha.
+    Unknown colours at the edge are extended from the nearest certain ones of their layer. What they leave of a pixel is
+    split between the layers by alpha, within [0, 1].
 
     Args:
         colours: (H, W, 3) float32 in [0, 1], sRGB or linear.
         alpha: (H, W) float32 in [0, 1].
 
     Returns:
-        (H, W, 3) float32 each; both equal the image to the last bit where alpha is 0 or 1.
+        The sides; all equal the image to the last bit where alpha is 0 or 1.
     """
-    front, back = colours.copy(), colours.copy()
+    front, back, plain = colours.copy(), colours.copy(), colours.copy()
     left, top, width, height = cv2.boundingRect(((alpha > 0) & (alpha < 1)).view(np.uint8))
     if width == 0:
-        return front, back
+        return Sides(front, back, plain)
     window = np.s_[max(0, top - _MARGIN) : top + height + _MARGIN, max(0, left - _MARGIN) : left + width + _MARGIN]
     seen, cover = colours[window], np.ascontiguousarray(alpha[window])
     factor = 2 if max(cover.shape) > _REDUCED_FROM else 1
     sides = kernels.certain_colours(seen, cover, factor, np.float32(_OPAQUE), np.float32(_CLEAR))
     foreground, background = (_continued(side) for side in sides)
-    kernels.share_rest(seen, cover, foreground, background, front[window], back[window])
-    return front, back
+    kernels.share_rest(seen, cover, foreground, background, front[window], back[window], plain[window])
+    return Sides(front, back, plain)
 
 
 def _continued(colours: Float32Array) -> Float32Array:

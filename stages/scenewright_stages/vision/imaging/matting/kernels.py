@@ -173,10 +173,13 @@ def _at(plane, y, x, channel):
 
 
 @njit(cache=True, nogil=True)
-def share_rest(colours, alpha, foreground, background, front, back):
+def share_rest(colours, alpha, foreground, background, front, back, plain):
     """Write foreground and background, corrected so that they explain the image, to the soft pixels of front and back.
 
-    foreground and background may have fewer pixels than the image; see `matting.separate`.
+    The image lies in [0, 1], so there is always such a pair in [0, 1]: it explains the image to rounding, even where
+    the two continued colours alone could not. plain becomes the image as those explain it that each took its own share
+    of the rest and were clipped: its distance from the image says how wrong the outline is. foreground and background
+    may have fewer pixels than the image; see `matting.separate`.
     """
     height, width = alpha.shape
     down = np.float32(round(height / foreground.shape[0]))
@@ -192,6 +195,12 @@ def share_rest(colours, alpha, foreground, background, front, back):
             scale = one / (cover * cover + through * through)
             for channel in range(3):
                 near, far = _at(foreground, y, x, channel), _at(background, y, x, channel)
-                rest = (colours[row, column, channel] - cover * near - through * far) * scale
-                front[row, column, channel] = min(max(near + cover * rest, zero), one)
-                back[row, column, channel] = min(max(far + through * rest, zero), one)
+                seen = colours[row, column, channel]
+                rest = (seen - cover * near - through * far) * scale
+                found, behind = near + cover * rest, far + through * rest
+                clipped = min(max(behind, zero), one)
+                plain[row, column, channel] = cover * min(max(found, zero), one) + through * clipped
+                # The least change of both that explains the pixel, within what leaves both in [0, 1].
+                found = min(max(found, zero, (seen - through) / cover), one, seen / cover)
+                front[row, column, channel] = found
+                back[row, column, channel] = min(max((seen - cover * found) / through, zero), one)

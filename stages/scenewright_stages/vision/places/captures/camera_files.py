@@ -1,13 +1,12 @@
-"""Reads captures from nerfstudio's ``transforms.json``, from ``cameras.json`` and from Hi4D's ``rgb_cameras.npz``.
+"""Reads captures from ``cameras.json`` and from Hi4D's ``rgb_cameras.npz``.
 
-The last two calibrate fixed cameras that each took many photographs, ``images/<camera>/<frame>``; every moment is a
-separate static scene.
+Both calibrate fixed cameras that each took many photographs, ``images/<camera>/<frame>``; every moment is a separate
+static scene.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
@@ -16,43 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.geometry.cameras import invert_rigid, world_from_camera_opencv
+from scenewright_stages.contract.formats import PICTURE_ENDINGS
+from scenewright_stages.vision.places.captures.accounting import Keys, read_json, refuse_geometric
 from scenewright_stages.vision.places.captures.capture import (
     Capture,
     CaptureError,
     Lens,
     Read,
     Shot,
-    lens_of,
     numbered,
     rigid_pose,
 )
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-
-
-def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
-    """Reads ``transforms.json`` (nerfstudio, Instant-NGP): OpenGL poses, with shared or per-image intrinsics.
-
-    Args:
-        path: of the file below the capture's folder.
-        keys: paths of all files of the capture.
-
-    Raises:
-        CaptureError: a pose or lens is unusable, or a photograph is missing.
-    """
-    data = _json(path, read)
-    shots = []
-    for number, frame in enumerate(data.get("frames", ())):
-        where = f"{path} frame {number} ({frame.get('file_path', '?')})"
-        picture = _picture(str(frame.get("file_path", "")), keys)
-        if picture is None:
-            raise CaptureError("Missing", f"{where}: the photograph is not there")
-        world_from_camera = world_from_camera_opencv(rigid_pose(frame.get("transform_matrix"), where))
-        lens = lens_of({**data, **frame}, where)
-        shots.append(Shot(picture, PurePosixPath(picture).stem, 0, lens, invert_rigid(world_from_camera)))
-    shots.sort(key=lambda shot: shot.path)
-    return Capture(tuple(shots), cameras={"0": 0})
+_CAMERA_KEYS = ("intrinsics", "camera_from_world", "distortion", "width", "height")
+_ARRAYS = ("ids", "intrinsics", "extrinsics", "dist_coeffs")
 
 
 def read_rig(path: str, moment: str, keys: Collection[str], read: Read) -> Capture:
@@ -66,9 +42,10 @@ def read_rig(path: str, moment: str, keys: Collection[str], read: Read) -> Captu
         moment: stem of the photographs.
 
     Raises:
-        CaptureError: see :func:`read_transforms`.
+        CaptureError: a pose, lens or key is unusable.
     """
-    rig = _hi4d(read(path), path) if path.endswith(".npz") else _rig(_json(path, read), path)
+    left: dict[str, str] = {}
+    rig = _hi4d(read(path), path, left) if path.endswith(".npz") else _rig(read_json(path, read), path, left)
     ids = numbered(list(rig))
     shots = []
     for key in sorted(keys):
@@ -76,7 +53,11 @@ def read_rig(path: str, moment: str, keys: Collection[str], read: Read) -> Captu
         if len(parts) == 3 and parts[0] == "images" and PurePosixPath(key).stem == moment and parts[1] in rig:
             lens, pose = rig[parts[1]]
             shots.append(Shot(key, moment, ids[parts[1]], lens, pose))
-    return Capture(tuple(shots), cameras=ids)
+    taken = {str(PurePosixPath(shot.path).parts[1]) for shot in shots}
+    left |= {
+        f"{path}: camera {name}": f"images/{name}/ has no photograph {moment}" for name in rig if name not in taken
+    }
+    return Capture(tuple(shots), cameras=ids, left=left)
 
 
 def moments(keys: Collection[str]) -> list[str]:
@@ -87,66 +68,65 @@ def moments(keys: Collection[str]) -> list[str]:
 
 def is_image(name: str) -> bool:
     """Whether the file's name has the suffix of a photograph."""
-    return name.lower().endswith(IMAGE_ENDINGS)
+    return name.lower().endswith(PICTURE_ENDINGS)
 
 
 _Rig = dict[str, tuple[Lens, NDArray[np.float64]]]
 
 
-def _rig(data: Mapping[str, Any], path: str) -> _Rig:
+def _rig(data: Mapping[str, Any], path: str, left: dict[str, str]) -> _Rig:
     found: _Rig = {}
-    for name, camera in data.items():
-        where = f"{path}: camera {name}"
-        matrix = np.asarray(camera.get("intrinsics"), np.float64)
-        distortion = tuple(float(each) for each in camera.get("distortion", ()))
-        found[name] = (
-            _lens(matrix, distortion, (camera.get("width", 0), camera.get("height", 0)), where),
-            rigid_pose(camera.get("camera_from_world"), where),
+    for name, given in data.items():
+        camera = Keys(given, f"{path}: camera {name}")
+        camera.take(*_CAMERA_KEYS)
+        matrix = _numbers(camera, "intrinsics")
+        distortion = (
+            tuple(float(each) for each in _numbers(camera, "distortion").ravel()) if "distortion" in camera else ()
         )
+        size = int(camera.number("width", 0)), int(camera.number("height", 0))
+        pose = rigid_pose(_numbers(camera, "camera_from_world"), f"{camera.where}: camera_from_world")
+        found[name] = _lens(matrix, distortion, size, camera.where), pose
+        refuse_geometric(camera)
+        left |= {f"{path}: {key}": "null counts as missing" for key in camera.nulls}
+        left |= {f"{path}: {key}": "not a known key" for key in camera.unasked()}
     return found
 
 
-def _hi4d(data: bytes, path: str) -> _Rig:
+def _numbers(camera: Keys, name: str) -> NDArray[np.float64]:
+    try:
+        return np.asarray(camera.data.get(name), np.float64)
+    except (TypeError, ValueError) as problem:
+        raise camera.refused(name, "numbers") from problem
+
+
+def _hi4d(data: bytes, path: str, left: dict[str, str]) -> _Rig:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("ids", "intrinsics", "extrinsics")}
-            distortions = (
-                archive["dist_coeffs"] if "dist_coeffs" in archive.files else np.zeros((len(arrays["ids"]), 0))
-            )
-    except (KeyError, ValueError, zipfile.BadZipFile) as problem:
+            arrays = {name: np.asarray(archive[name]) for name in _ARRAYS[:3]}
+            count = len(arrays["ids"])
+            distortions = np.asarray(archive["dist_coeffs"] if "dist_coeffs" in archive.files else np.zeros((count, 0)))
+            left |= {f"{path}: {name}": "not a known array" for name in archive.files if name not in _ARRAYS}
+        per_camera = zip(*(arrays[name] for name in _ARRAYS[:3]), distortions, strict=True)
+        rows = [
+            (str(name), np.asarray(matrix, np.float64), pose, tuple(map(float, row)))
+            for name, matrix, pose, row in per_camera
+        ]
+    except (KeyError, ValueError, TypeError, IndexError, EOFError, OSError, zipfile.BadZipFile) as problem:
         raise CaptureError("Damaged", f"{path} is no readable camera file: {problem}") from problem
     found: _Rig = {}
-    for number, name in enumerate(arrays["ids"]):
+    for name, matrix, pose, distortion in rows:
         where = f"{path}: camera {name}"
-        distortion = tuple(float(each) for each in distortions[number])
         # The file has no image sizes, so use those of the photographs.
-        lens = _lens(arrays["intrinsics"][number], distortion, (0, 0), where)
-        found[str(name)] = (lens, rigid_pose(arrays["extrinsics"][number], where))
+        found[name] = (_lens(matrix, distortion, (0, 0), where), rigid_pose(pose, where))
     return found
 
 
 def _lens(matrix: NDArray[np.float64], distortion: tuple[float, ...], size: tuple[int, int], where: str) -> Lens:
     if matrix.shape != (3, 3):
         raise CaptureError("Calibration", f"{where}: intrinsics are no 3x3 matrix")
-    if len(distortion) > 4 and any(distortion[4:]):
-        raise CaptureError("CameraModel", f"{where}: more than k1, k2, p1, p2 is not known; undistort before")
-    padded = (*distortion[:4], 0.0, 0.0, 0.0, 0.0)[:4]
-    centre = (matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
-    width, height = size if min(size) > 0 else (round(2 * matrix[0, 2]), round(2 * matrix[1, 2]))
-    return Lens("OPENCV", int(width), int(height), tuple(float(each) for each in (*centre, *padded)))
-
-
-def _json(path: str, read: Read) -> dict[str, Any]:
+    focal, centre = (float(matrix[0, 0]), float(matrix[1, 1])), (float(matrix[0, 2]), float(matrix[1, 2]))
+    width, height = size if min(size) > 0 else (round(2 * centre[0]), round(2 * centre[1]))
     try:
-        data = json.loads(read(path))
-    except ValueError as problem:
-        raise CaptureError("Damaged", f"{path} is invalid JSON: {problem}") from problem
-    if not isinstance(data, dict):
-        raise CaptureError("Damaged", f"{path} holds no object")
-    return data
-
-
-def _picture(named: str, keys: Collection[str]) -> str | None:
-    path = named.removeprefix("./")
-    candidates = (path, *(path + ending for ending in IMAGE_ENDINGS))
-    return next((each for each in candidates if each in keys), None)
+        return Lens.opencv((int(width), int(height)), focal, centre, distortion)
+    except CaptureError as problem:
+        raise CaptureError(problem.reason, f"{where}: {problem}") from problem

@@ -1,9 +1,14 @@
-"""Reads COLMAP sparse models, binary and text: cameras, poses and points."""
+"""Reads COLMAP sparse models, binary and text: cameras, poses and points.
+
+Damaged files are refused with their name and the line or byte: a text model that another program rewrote without its
+empty lines would otherwise lose every second photograph.
+"""
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -11,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import rigid, rotation_from_quaternion
+from scenewright_stages.vision.places.captures.accounting import named_once
 from scenewright_stages.vision.places.captures.capture import (
     PARAMETERS,
     Capture,
@@ -28,60 +34,174 @@ MODELS = (
 """By COLMAP's model id."""
 MODEL_FILES = ("cameras", "images", "points3D")
 """Files of a model, without their ending."""
+IMAGE_FOLDERS = ("images/", "", "input/", "colmap/images/")
+"""Where the photographs of a model may be, below the capture's folder; most have them in the first."""
 
 
 class _Cursor:
-    """Reads packed little-endian values."""
+    """Reads packed little-endian values of a file; an early end is refused by name."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data, self._place = data, 0
+    def __init__(self, data: bytes, name: str) -> None:
+        self._data, self._place, self._name = data, 0, name
 
     def take(self, layout: str) -> tuple[Any, ...]:
-        found = struct.unpack_from("<" + layout, self._data, self._place)
+        try:
+            found = struct.unpack_from("<" + layout, self._data, self._place)
+        except struct.error as problem:
+            raise self._ended() from problem
         self._place += struct.calcsize("<" + layout)
         return found
 
     def text(self) -> str:
-        end = self._data.index(b"\0", self._place)
-        found = self._data[self._place : end].decode()
+        end = self._data.find(b"\0", self._place)
+        if end < 0:
+            raise self._ended()
+        found = self._data[self._place : end].decode(errors="replace")
         self._place = end + 1
         return found
 
-    def skip(self, count: int) -> None:
-        self._place += count
+    def skip(self, size: int, count: int) -> None:
+        if self._place + size * count > len(self._data):
+            raise self._ended()
+        self._place += size * count
+
+    def finish(self) -> None:
+        if self._place != len(self._data):
+            extra = len(self._data) - self._place
+            raise CaptureError(
+                "Damaged", f"{self._name} has {extra} bytes after its last entry: it is damaged; export it again"
+            )
+
+    def _ended(self) -> CaptureError:
+        return CaptureError(
+            "Damaged", f"{self._name} ends early, after {len(self._data)} bytes: copy or export it again"
+        )
 
 
-def read_colmap(folder: str, binary: bool, read: Read, images: str = "images") -> Capture:
+def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str] | None = None) -> Capture:
     """Reads a sparse model as a capture.
 
     Args:
-        folder: of the model below the capture's folder, such as ``sparse/0``.
+        folder: of the model below the capture's folder, such as ``sparse/0``; empty for the folder itself.
         binary: ``.bin`` or ``.txt`` files.
         read: reads them.
-        images: folder of the photographs.
+        keys: paths of all files of the capture; None to take the photographs in ``images/`` as given.
 
     Raises:
-        CaptureError: a camera model or pose is unusable, or the files are damaged.
+        CaptureError: a camera model or pose is unusable, a photograph is missing, or a file is damaged.
     """
-    ending = "bin" if binary else "txt"
-    try:
-        cameras, images_data = read(f"{folder}/cameras.{ending}"), read(f"{folder}/images.{ending}")
-        lenses = _binary_lenses(cameras) if binary else _text_lenses(cameras.decode())
-        poses = list(_binary_images(images_data) if binary else _text_images(images_data.decode()))
-        points, colours = _points(folder, binary, read)
-    except (struct.error, ValueError, IndexError) as problem:
-        if isinstance(problem, CaptureError):
-            raise
-        raise CaptureError("Damaged", f"{folder} is no readable COLMAP model: {problem}") from problem
+    lenses = _lenses(folder, binary, read)
+    poses = read_poses(folder, binary, read)
+    points, colours = read_model_points(folder, binary, read)
+    notes = _doubts(folder, binary, read, len(points))
+    where = model_file(folder, "images", binary)
+    if not poses:
+        raise CaptureError("TooFewViews", f"{where} names no photograph")
+    named_once([name for name, _, _ in poses], where)
+    keys = {f"images/{name}" for name, _, _ in poses} if keys is None else keys
+    images = image_folder([name for name, _, _ in poses], keys)
+    if missing := [name for name, _, _ in poses if f"{images}{name}" not in keys]:
+        raise CaptureError("Missing", _missing(where, images, missing, len(poses)))
     names = _camera_names({name: str(camera) for name, camera, _ in poses})
     ids = numbered(list(names.values()))
     shots = []
     for name, camera, pose in sorted(poses, key=lambda each: each[0]):
         if camera not in lenses:
-            raise CaptureError("Damaged", f"{name}: its camera {camera} is not in the model")
-        stem = PurePosixPath(name).stem
-        shots.append(Shot(f"{images}/{name}", stem, ids[names[name]], lenses[camera], pose))
-    return Capture(tuple(shots), points, colours, ids)
+            raise CaptureError("Damaged", f"{where}: {name}: its camera {camera} is not in the model")
+        path = f"{images}{name}"
+        shots.append(Shot(path, PurePosixPath(name).stem, ids[names[name]], lenses[camera], pose))
+    return Capture(tuple(shots), points, colours, ids, notes=tuple(notes))
+
+
+def read_poses(folder: str, binary: bool, read: Read) -> list[tuple[str, int, NDArray[np.float64]]]:
+    """Name, camera number and camera_from_world (4, 4) of each photograph of a model, in the file's order.
+
+    Raises:
+        CaptureError: the file is missing or damaged, or a pose is not finite.
+    """
+    name = model_file(folder, "images", binary)
+    data = _content(name, read)
+    if binary:
+        return list(_binary_images(data, name))
+    text = _text(data, name)
+    found = list(_text_images(text, name))
+    _check_count(text, name, len(found))
+    return found
+
+
+def read_model_points(folder: str, binary: bool, read: Read) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Points (N, 3) and colours (N, 3), ordered by id; empty if the model has no points file.
+
+    Raises:
+        CaptureError: the file is damaged.
+    """
+    name = model_file(folder, "points3D", binary)
+    try:
+        data = read(name)
+    except KeyError:
+        return np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
+    rows = sorted(_binary_points(data, name) if binary else _text_points(_text(data, name), name))
+    if not binary:
+        _check_count(_text(data, name), name, len(rows))
+    usable = [row for row in rows if np.isfinite(row[1]).all()]
+    positions = np.array([row[1] for row in usable], np.float64).reshape(-1, 3)
+    return positions, np.array([row[2] for row in usable], np.uint8).reshape(-1, 3)
+
+
+def model_file(folder: str, name: str, binary: bool) -> str:
+    """Path of a file of a model."""
+    return f"{folder}/{name}.{'bin' if binary else 'txt'}".removeprefix("/")
+
+
+def image_folder(names: Collection[str], keys: Collection[str]) -> str:
+    """The folder below which most of the named photographs are; ``images/`` if none is anywhere."""
+    return max(IMAGE_FOLDERS, key=lambda folder: sum(f"{folder}{name}" in keys for name in names))
+
+
+def _missing(where: str, images: str, missing: list[str], count: int) -> str:
+    named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    if len(missing) == count:
+        remedy = "name the folder that holds both the model and images/"
+        return f"{where}: none of its {count} photographs is there ({named}): {remedy}"
+    return f"{where}: {len(missing)} of {count} photographs are not in {images or 'the folder'}: {named}"
+
+
+def _content(name: str, read: Read) -> bytes:
+    try:
+        return read(name)
+    except KeyError as problem:
+        raise CaptureError("Missing", f"{name} is not there: a model has cameras, images and points3D") from problem
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as problem:
+        raise CaptureError("Damaged", f"{name} is not text in UTF-8, from byte {problem.start} on") from problem
+
+
+def _doubts(folder: str, binary: bool, read: Read, points: int) -> list[str]:
+    """What a user should know of the model's files: missing points, and texts that may have been cut."""
+    notes = []
+    if not points:
+        notes.append(f"{model_file(folder, 'points3D', binary)} is not there or empty: start points are random")
+    for name in MODEL_FILES if not binary else ():
+        try:
+            content = read(model_file(folder, name, binary))
+        except KeyError:
+            continue
+        if content and not content.endswith(b"\n"):
+            notes.append(f"{model_file(folder, name, binary)} ends within a line: it may have been cut")
+    return notes
+
+
+def _check_count(text: str, file: str, found: int) -> None:
+    """Refuses a text model whose comment announces another number of entries than it holds."""
+    announced = re.search(r"^# Number of (?:cameras|images|points): (\d+)", text, re.MULTILINE)
+    if announced and int(announced[1]) != found:
+        raise CaptureError(
+            "Damaged", f"{file} announces {announced[1]} entries and holds {found}: it was cut; export it again"
+        )
 
 
 def _camera_names(by_image: Mapping[str, str]) -> dict[str, str]:
@@ -90,97 +210,145 @@ def _camera_names(by_image: Mapping[str, str]) -> dict[str, str]:
     return dict(by_image) if set(folders.values()) == {"."} else folders
 
 
-def _lens(identity: str, model: str, width: int, height: int, parameters: tuple[float, ...]) -> Lens:
+def _lenses(folder: str, binary: bool, read: Read) -> dict[int, Lens]:
+    name = model_file(folder, "cameras", binary)
+    data = _content(name, read)
+    return _binary_lenses(data, name) if binary else _text_lenses(_text(data, name), name)
+
+
+def _lens(where: str, model: str, width: int, height: int, parameters: tuple[float, ...]) -> Lens:
     if model not in PARAMETERS:
         known = ", ".join(PARAMETERS)
         raise CaptureError(
-            "CameraModel", f"camera {identity}: the model {model} is not known; undistort the images before ({known})"
+            "CameraModel", f"{where}: the model {model} is not known; undistort the images before ({known})"
         )
-    return Lens(model, width, height, parameters)
+    try:
+        return Lens(model, width, height, parameters)
+    except CaptureError as problem:
+        raise CaptureError(problem.reason, f"{where}: {problem}") from problem
 
 
-def _binary_lenses(data: bytes) -> dict[int, Lens]:
-    cursor, found = _Cursor(data), {}
+def _binary_lenses(data: bytes, file: str) -> dict[int, Lens]:
+    cursor, found = _Cursor(data, file), {}
     (count,) = cursor.take("Q")
     for _ in range(count):
         identity, model, width, height = cursor.take("iiQQ")
         name = MODELS[model] if 0 <= model < len(MODELS) else f"number {model}"
         parameters = cursor.take(f"{PARAMETERS[name]}d") if name in PARAMETERS else ()
-        found[identity] = _lens(str(identity), name, width, height, parameters)
+        found[identity] = _lens(f"{file}: camera {identity}", name, width, height, parameters)
+    cursor.finish()
     return found
 
 
-def _text_lenses(text: str) -> dict[int, Lens]:
+def _text_lenses(text: str, file: str) -> dict[int, Lens]:
     found = {}
-    for line in _lines(text):
-        identity, model, width, height, *parameters = line.split()
-        numbers = tuple(float(each) for each in parameters)
-        found[int(identity)] = _lens(identity, model, int(width), int(height), numbers)
+    for number, line in _lines(text):
+        where = f"{file} line {number}"
+        try:
+            identity, model, width, height, *parameters = line.split()
+            row = int(identity), model, int(width), int(height), tuple(float(each) for each in parameters)
+        except ValueError as problem:
+            raise _bad_line(where, line, "camera id, model, width, height and parameters") from problem
+        found[row[0]] = _lens(f"{where}: camera {identity}", *row[1:])
+    _check_count(text, file, len(found))
     return found
 
 
 _Image = tuple[str, int, NDArray[np.float64]]
 
 
-def _binary_images(data: bytes) -> Iterator[_Image]:
-    cursor = _Cursor(data)
+def _binary_images(data: bytes, file: str) -> Iterator[_Image]:
+    cursor = _Cursor(data, file)
     (count,) = cursor.take("Q")
     for _ in range(count):
         _, *numbers, camera = cursor.take("i7di")
         name = cursor.text()
         (points,) = cursor.take("Q")
-        cursor.skip(24 * points)
-        yield name, camera, _pose(name, numbers)
+        cursor.skip(24, points)
+        yield name, camera, _pose(f"{file}: {name}", numbers)
+    cursor.finish()
 
 
-def _text_images(text: str) -> Iterator[_Image]:
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    for line in lines[::2]:
-        if line.strip():
-            _, *numbers, camera, name = line.split(maxsplit=9)
-            yield name.strip(), int(camera), _pose(name, [float(each) for each in numbers])
+def _text_images(text: str, file: str) -> Iterator[_Image]:
+    """Two lines a photograph: its pose, then its points, which may be an empty line."""
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if not line.startswith("#")]
+    for place in range(0, len(lines), 2):
+        number, line = lines[place]
+        if not line.strip():
+            if any(rest.strip() for _, rest in lines[place:]):
+                raise CaptureError(
+                    "Damaged", f"{file} line {number} is empty where a photograph's pose is expected: {_TWO_LINES}"
+                )
+            return
+        words = line.split(maxsplit=9)
+        try:
+            _, *numbers, camera, name = words
+            pose, number_of_camera = [float(each) for each in numbers], int(camera)
+        except ValueError as problem:
+            raise _bad_line(f"{file} line {number}", line, _POSE) from problem
+        if len(words) != 10:
+            raise _bad_line(f"{file} line {number}", line, _POSE)
+        _check_points(lines[place + 1 : place + 2], file, name.strip())
+        yield name.strip(), number_of_camera, _pose(f"{file} line {number}: {name.strip()}", pose)
 
 
-def _pose(name: str, numbers: list[float]) -> NDArray[np.float64]:
+_POSE = "image id, quaternion (4), translation (3), camera id and name"
+_TWO_LINES = "COLMAP writes two lines a photograph, the second with its points or empty"
+
+
+def _check_points(following: list[tuple[int, str]], file: str, name: str) -> None:
+    """Refuses a photograph's second line that does not hold points: three numbers each."""
+    for number, line in following:
+        words = line.split()
+        try:
+            whole = len(words) % 3 == 0 and all(np.isfinite([float(word) for word in words[:6]]))
+        except ValueError:
+            whole = False
+        if not whole:
+            raise CaptureError(
+                "Damaged",
+                f"{file} line {number} does not hold the points of {name} ({line[:60].strip()!r}): {_TWO_LINES}; "
+                "export the model again",
+            )
+
+
+def _pose(where: str, numbers: list[float]) -> NDArray[np.float64]:
     if not np.isfinite(numbers).all() or not np.any(numbers[:4]):
-        raise CaptureError("Pose", f"{name}: the pose is not finite")
+        raise CaptureError("Pose", f"{where}: the pose is not finite")
     return rigid(rotation_from_quaternion(numbers[:4]), numbers[4:])
-
-
-def _points(folder: str, binary: bool, read: Read) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Points and colours, ordered by id; empty if the model has no points file."""
-    try:
-        data = read(f"{folder}/points3D.{'bin' if binary else 'txt'}")
-    except KeyError:
-        return np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
-    rows = sorted(_binary_points(data) if binary else _text_points(data.decode()))
-    usable = [row for row in rows if np.isfinite(row[1]).all()]
-    positions = np.array([row[1] for row in usable], np.float64).reshape(-1, 3)
-    return positions, np.array([row[2] for row in usable], np.uint8).reshape(-1, 3)
 
 
 _Point = tuple[int, tuple[float, ...], tuple[int, ...]]
 
 
-def _binary_points(data: bytes) -> Iterator[_Point]:
-    cursor = _Cursor(data)
+def _binary_points(data: bytes, file: str) -> Iterator[_Point]:
+    cursor = _Cursor(data, file)
     (count,) = cursor.take("Q")
     for _ in range(count):
         identity, x, y, z, red, green, blue, _ = cursor.take("Q3d3Bd")
         (track,) = cursor.take("Q")
-        cursor.skip(8 * track)
+        cursor.skip(8, track)
         yield identity, (x, y, z), (red, green, blue)
+    cursor.finish()
 
 
-def _text_points(text: str) -> Iterator[_Point]:
-    for line in _lines(text):
-        identity, *numbers = line.split()[:7]
-        yield (
-            int(identity),
-            tuple(float(each) for each in numbers[:3]),
-            tuple(int(each) for each in numbers[3:6]),
-        )
+def _text_points(text: str, file: str) -> Iterator[_Point]:
+    for number, line in _lines(text):
+        try:
+            identity, *numbers = line.split()[:7]
+            x, y, z, *colour = numbers
+            row = int(identity), (float(x), float(y), float(z)), tuple(int(each) for each in colour)
+        except ValueError as problem:
+            raise _bad_line(f"{file} line {number}", line, "point id, position (3) and colour (3)") from problem
+        if len(row[2]) != 3 or not all(0 <= each <= 255 for each in row[2]):
+            raise _bad_line(f"{file} line {number}", line, "point id, position (3) and colour (3) from 0 to 255")
+        yield row
 
 
-def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+def _bad_line(where: str, line: str, expected: str) -> CaptureError:
+    return CaptureError("Damaged", f"{where} is {line[:60].strip()!r}; expected {expected}")
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    """The lines that hold data, with their numbers from 1."""
+    return [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip() and not line.startswith("#")]

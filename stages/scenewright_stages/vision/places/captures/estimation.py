@@ -9,17 +9,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
+import numpy as np
 import pycolmap
 from PIL import Image, UnidentifiedImageError
 
+from scenewright_stages.vision.imaging.images.integrity import damage_of
+from scenewright_stages.vision.imaging.images.stored import NEW_FORMATS, read_stored
 from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, CaptureError
+from scenewright_stages.vision.places.captures.parallax import Matches, parallax_of
 
 MINIMUM_POINTS = 100
 """A model of fewer points may as well be chance."""
+_ALL_PAIRS, _OVERLAP = 20, 8
+"""Up to so many frames of a video are matched each with each; of more, each with so many before and after it, and with
+some farther away."""
 _LENS = "SIMPLE_RADIAL"
 """One focal length and one distortion: as much as a few photographs determine."""
 _CAMERA, _EXIF, _FOCAL_LENGTH = 272, 34665, 37386
@@ -36,11 +44,14 @@ class EstimationSettings:
         features: maximum number per photograph.
         longest_side: image size for feature extraction, pixels.
         seed: of verification and mapper.
+        in_order: whether the photographs follow each other by name, as the frames of a video: many are then matched
+            with those before and after, and not with all.
     """
 
     features: int = 4096
     longest_side: int = 1600
     seed: int = 0
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,11 @@ class Registration:
 
 
 def estimate_poses(
-    photographs: Mapping[str, Path], folder: Path, settings: EstimationSettings, progress: Progress
+    photographs: Mapping[str, Path],
+    folder: Path,
+    settings: EstimationSettings,
+    progress: Progress,
+    masks: Path | None = None,
 ) -> Registration:
     """Writes a COLMAP model as ``cameras.txt``, ``images.txt`` and ``points3D.txt``.
 
@@ -79,33 +94,69 @@ def estimate_poses(
         photographs: files by their names in the model. A name may contain folders.
         folder: where to write; must be unused.
         progress: called between the steps with a fraction from 0 to 1 and a message.
+        masks: folder with ``<name>.png`` for photographs in which features may not lie anywhere: black is left out.
 
     Raises:
         CaptureError: there are fewer than four photographs (``TooFewViews``), one cannot be read (``Unreadable``), or
-            too few overlap from different viewpoints (``TooFewMatches``).
+            too few overlap from different viewpoints (``TooFewMatches``), or the camera only turned on the spot
+            (``PureRotation``).
     """
     if len(photographs) < MINIMUM_VIEWS:
         raise CaptureError("TooFewViews", f"{len(photographs)} photographs, at least {MINIMUM_VIEWS} are needed")
     names = sorted(photographs)
     pictures, database = folder / "photographs", folder / "matches.db"
-    for name in names:
-        link = pictures / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(photographs[name].resolve())
+    stored = {stored_name(name): name for name in names}
+    for own, name in stored.items():
+        _store(photographs[name], pictures / own, name)
+    names = sorted(stored)
     pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
     pycolmap.set_random_seed(settings.seed)
     reader = pycolmap.ImageReaderOptions()
     reader.camera_model = _LENS
+    if masks is not None:
+        reader.mask_path = masks
     find_features(database, pictures, names, reader, settings, lambda share, message: progress(0.45 * share, message))
     progress(0.45, f"matching {len(names)} photographs")
-    _match(database, settings)
+    _match(database, settings, len(names))
     progress(0.9, "placing the photographs")
     models = _models(database, pictures, folder / "models", settings)
     best = max(models, key=lambda each: (each.num_reg_images(), each.num_points3D()), default=None)
+    _check_parallax(database, best)
     if best is None or best.num_reg_images() < MINIMUM_VIEWS or best.num_points3D() < MINIMUM_POINTS:
         raise CaptureError("TooFewMatches", _refusal(len(names), best))
+    found = _registration(names, best, models)
+    for number in best.images:
+        image = best.image(number)
+        image.name = stored[image.name]
     best.write_text(folder)
-    return _registration(names, best, models)
+    return replace(
+        found,
+        registered=tuple(sorted(stored[name] for name in found.registered)),
+        unregistered=tuple(sorted(stored[name] for name in found.unregistered)),
+    )
+
+
+def stored_name(name: str) -> str:
+    """The name under which COLMAP reads a photograph: formats that it does not know are given to it as PNG."""
+    return f"{name}.png" if name.lower().endswith(NEW_FORMATS) else name
+
+
+def _store(path: Path, target: Path, name: str) -> None:
+    """Puts a photograph where COLMAP reads it, converted if need be.
+
+    Raises:
+        CaptureError: it is damaged, which would end COLMAP's whole process, or cannot be read.
+    """
+    if damage := damage_of(path):
+        raise CaptureError("Unreadable", f"{name} is damaged: {damage}; copy or export it again, or leave it out")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.name == PurePosixPath(name).name:
+        target.symlink_to(path.resolve())
+        return
+    picture = read_stored(path)
+    # OpenCV writes it: with COLMAP in the process, Pillow's PNG writer crashes, because both bring a zlib.
+    if picture is None or not cv2.imwrite(str(target), picture.srgb[..., ::-1]):
+        raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
 
 
 def find_features(
@@ -163,8 +214,19 @@ def _by_lens(pictures: Path, names: Sequence[str]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _match(database: Path, settings: EstimationSettings) -> None:
+def _match(database: Path, settings: EstimationSettings, count: int) -> None:
     matching, verification = matching_options(settings)
+    if settings.in_order and count > _ALL_PAIRS:
+        pairing = pycolmap.SequentialPairingOptions()
+        pairing.overlap, pairing.quadratic_overlap, pairing.num_threads = _OVERLAP, True, 1
+        pycolmap.match_sequential(
+            database,
+            matching_options=matching,
+            pairing_options=pairing,
+            verification_options=verification,
+            device=pycolmap.Device.cpu,
+        )
+        return
     pycolmap.match_exhaustive(
         database, matching_options=matching, verification_options=verification, device=pycolmap.Device.cpu
     )
@@ -189,6 +251,41 @@ def _models(
     options.random_seed = options.mapper.random_seed = settings.seed
     found = pycolmap.incremental_mapping(database, pictures, folder, options=options)
     return [model for _, model in sorted(found.items())]
+
+
+def _check_parallax(database: Path, best: pycolmap.Reconstruction | None) -> None:
+    """Raises CaptureError if rotations and a lens explain all matches."""
+    focal = None
+    if best is not None:
+        lens = next(iter(best.cameras.values()))
+        focal = float(lens.mean_focal_length()) / max(lens.width, lens.height)
+    found = parallax_of(verified_matches(database), focal)
+    if found.turned_only:
+        raise CaptureError(
+            "PureRotation",
+            f"the camera turned on the spot: the matches of {1 - found.moved:.0%} of {found.pairs} pairs of "
+            "photographs follow from a rotation alone, so nothing tells near from far. Take the photographs from "
+            "different places, or stitch them to a panorama and use worldexplorer",
+        )
+
+
+def verified_matches(database: Path) -> list[Matches]:
+    """The verified matches of all pairs, in the order of the pairs."""
+    opened = pycolmap.Database.open(database)
+    cameras = {each.camera_id: each for each in opened.read_all_cameras()}
+    places = {}
+    for image in opened.read_all_images():
+        lens = cameras[image.camera_id]
+        pixels = np.asarray(opened.read_keypoints(image.image_id), np.float64)[:, :2]
+        places[image.image_id] = (pixels - (lens.width / 2, lens.height / 2)) / max(lens.width, lens.height)
+    found = []
+    for pair, geometry in sorted(zip(*opened.read_two_view_geometries(), strict=True), key=lambda each: int(each[0])):
+        rows = np.asarray(geometry.inlier_matches, np.int64).reshape(-1, 2)
+        first, second = pycolmap.pair_id_to_image_pair(pair)
+        if len(rows):
+            found.append(Matches(places[first][rows[:, 0]], places[second][rows[:, 1]]))
+    opened.close()
+    return found
 
 
 def _refusal(count: int, best: pycolmap.Reconstruction | None) -> str:

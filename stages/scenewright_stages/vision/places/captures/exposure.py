@@ -64,7 +64,7 @@ def exposure_span(gains: Float64Array) -> float:
 
 
 def _levels(photograph: Photograph, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(P, 3) sRGB levels at points (P, 3); NaN for points that are not visible or clipped."""
+    """(P, 3) sRGB levels at points (P, 3); NaN for points that are not visible, masked or clipped."""
     camera = photograph.camera
     places, depth = project(points, camera)
     with np.errstate(invalid="ignore"):
@@ -72,7 +72,7 @@ def _levels(photograph: Photograph, points: NDArray[np.float64]) -> NDArray[np.f
     columns, rows = places[inside].astype(np.intp).T
     blurred = cv2.GaussianBlur(photograph.srgb.astype(np.float32), (0, 0), _BLUR * max(camera.width, camera.height))
     found = np.full((len(points), 3), np.nan)
-    found[inside] = blurred[rows, columns]
+    found[inside] = np.where(photograph.counted()[rows, columns, None], blurred[rows, columns], np.nan)
     found[((found < _DARKEST) | (found > _BRIGHTEST)).any(axis=1)] = np.nan
     return found
 

@@ -1,51 +1,34 @@
-"""Recognises captures and folders of photographs among the files of an input, and lists them as samples.
+"""Lists the captures and folders of photographs of an input as samples.
 
 The index step calls `list_captures` or `list_photographs` with its view of the input. A stage parses the same files
-again; both see the same capture, because `read_capture` is a pure function of the files.
+again; both see the same capture, because `read_capture` is a pure function of the files. Whatever a capture holds and
+does not use is named in the sample's note.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from scenewright_stages.contract.inputs import InputView, Listed
-from scenewright_stages.contract.samples import sample_id_from
-from scenewright_stages.vision.places.captures.camera_files import is_image, moments, read_rig, read_transforms
-from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, Capture, CaptureError, Read
-from scenewright_stages.vision.places.captures.colmap import read_colmap
+from scenewright_stages.contract.notes import NAMED
+from scenewright_stages.vision.places.captures.accounting import Account
+from scenewright_stages.vision.places.captures.bare import AUXILIARY, list_bare, sample_names
+from scenewright_stages.vision.places.captures.camera_files import is_image, moments, read_rig
+from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read, place_of
+from scenewright_stages.vision.places.captures.colmap import MODEL_FILES, image_folder, read_colmap, read_poses
+from scenewright_stages.vision.places.captures.frame import Frame, working_frame
+from scenewright_stages.vision.places.captures.masks import mask_beside
+from scenewright_stages.vision.places.captures.recognition import RIGS, Place, capture_places, model_folder
+from scenewright_stages.vision.places.captures.transforms import SPLITS, TRANSFORMS, read_transforms
 
-_MARKS = (
-    "sparse/0/images.bin",
-    "sparse/0/images.txt",
-    "sparse/images.bin",
-    "sparse/images.txt",
-    "transforms.json",
-    "cameras.json",
-    "cameras/rgb_cameras.npz",
-)
-"""Files by which a capture is recognised, the first that is there counts."""
 _FACTS = "capture.json"
 """What a person or a program says of a capture, beside its files."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A capture's files.
-
-    Attributes:
-        folder: below the input, with a trailing ``/``; empty for the input itself.
-        mark: the file by which it was recognised, below the folder.
-        keys: all files, below the folder.
-    """
-
-    folder: str
-    mark: str
-    keys: tuple[str, ...]
+_SAME_POSES = ("rigs", "frames")
+"""Files of COLMAP 3.12 and later; ``images`` holds the same poses."""
 
 
 def list_captures(view: InputView, neighbours: bool = False) -> list[Listed] | None:
@@ -59,24 +42,25 @@ def list_captures(view: InputView, neighbours: bool = False) -> list[Listed] | N
         neighbours: whether a moment's sample also gets the photographs of the previous moment (for the first moment:
             the next). They are in ``others``, in the form of ``shots``; ``beside`` names that moment.
     """
-    places = list(_places(list(view.keys)))
-    names = _names({place.folder: _path(view, place.folder) for place in places})
+    places = list(capture_places(list(view.keys)))
+    names = sample_names({place.folder: PurePosixPath((place.folder or view.uri).rstrip("/")) for place in places})
     found = [listed for place in places for listed in _listed(view, place, names[place.folder], neighbours)]
     return found or None
 
 
 def list_photographs(view: InputView) -> list[Listed] | None:
-    """The captures of an input or, if there are none, a sample per folder of photographs with an empty ``mark``.
+    """The captures of an input or, if there are none, its folders of photographs and its videos without poses."""
+    return (None if view.single else list_captures(view)) or list_bare(view)
 
-    Photographs in ``<folder>/images/`` belong to ``<folder>``; other files there are ignored. Their roles are always
-    ``images/<name>``, as in a capture with poses.
-    """
-    if captures := list_captures(view):
-        return captures
-    folders = _folders(view.keys)
-    paths = {folder: _path(view, folder) for folder in folders}
-    names = _names({folder: path.parent if path.name == "images" else path for folder, path in paths.items()})
-    return [_bare(folder, names[folder], folders[folder]) for folder in sorted(folders)] or None
+
+def is_photograph(role: str) -> bool:
+    """Whether the file of a role is a photograph."""
+    return is_image(role) and not role.startswith(AUXILIARY)
+
+
+def path_of(role: str) -> str:
+    """The path below the capture's folder of the file with a role."""
+    return role.removeprefix(AUXILIARY)
 
 
 def photograph_name(role: str) -> str:
@@ -85,7 +69,7 @@ def photograph_name(role: str) -> str:
 
 
 def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
-    """Reads the capture that the file `mark` describes.
+    """Reads the capture that the file `mark` describes, in the frame in which it is worked on (`Capture.frame`).
 
     Args:
         mark: the file by which it was recognised, below the capture's folder.
@@ -96,143 +80,185 @@ def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> C
     Raises:
         CaptureError: it is unusable.
     """
-    if mark.startswith("sparse/"):
-        folder, _, name = mark.rpartition("/")
-        return read_colmap(folder, name.endswith(".bin"), read)
-    if mark == "transforms.json":
+    capture = _masked(_read_files(mark, moment, keys, read), keys)
+    return capture.in_frame(working_frame([shot.camera_from_world for shot in capture.shots], capture.points))
+
+
+def _read_files(mark: str, moment: str, keys: Collection[str], read: Read) -> Capture:
+    if mark in RIGS:
+        return read_rig(mark, moment, keys, read)
+    if mark in (TRANSFORMS, *SPLITS.values()):
         return read_transforms(mark, keys, read)
-    return read_rig(mark, moment, keys, read)
+    return read_colmap(model_folder(mark), mark.endswith(".bin"), read, keys)
 
 
-def _places(keys: list[str]) -> Iterator[Place]:
-    """The captures, sorted by folder; does not search below a capture again."""
-    folders: dict[str, str] = {}
-    for mark in _MARKS:
-        for key in keys:
-            if key == mark or key.endswith("/" + mark):
-                folders.setdefault(key.removesuffix(mark), mark)
-    taken: list[str] = []
-    for folder in sorted(folders, key=lambda each: (each.count("/"), each)):
-        if not any(folder.startswith(each) for each in taken):
-            taken.append(folder)
-    for folder in sorted(taken):
-        inside = tuple(key.removeprefix(folder) for key in keys if key.startswith(folder))
-        yield Place(folder, folders[folder], inside)
-
-
-def _path(view: InputView, folder: str) -> PurePosixPath:
-    return PurePosixPath((folder or view.uri).rstrip("/"))
-
-
-def _names(paths: Mapping[str, PurePosixPath]) -> dict[str, str]:
-    """The name of each folder's capture: its last component, prefixed by its parents' if two would be equal."""
-    found: dict[str, str] = {}
-    for parts in range(1, max((len(path.parts) for path in paths.values()), default=0) + 1):
-        names = {folder: "_".join(paths[folder].parts[-parts:]) for folder in paths if folder not in found}
-        times = Counter(names.values())
-        found |= {folder: sample_id_from(name) for folder, name in names.items() if times[name] == 1}
-    return found
-
-
-def _about(view: InputView, folder: str, name: str) -> dict[str, Any]:
-    """The attributes that every capture has."""
-    inside = folder.count("/") > 1
-    return {
-        "scene": name,
-        "dataset": PurePosixPath(folder.rstrip("/")).parent.name if inside else "",
-        "folder": folder,
-        "facts": _facts(view, folder + _FACTS),
-    }
-
-
-def _facts(view: InputView, key: str) -> dict[str, Any]:
-    """The plain values in a capture's own description. Raises CaptureError if it is not a JSON object."""
-    if key not in view.keys:
-        return {}
-    try:
-        found = dict(json.loads(view.read(key)))
-    except (TypeError, ValueError) as problem:
-        raise CaptureError("Damaged", f"{key} is no object in JSON: {problem}") from problem
-    return {name: value for name, value in found.items() if isinstance(value, str | int | float | bool)}
+def _masked(capture: Capture, keys: Collection[str]) -> Capture:
+    """The capture with the masks that lie beside photographs for which no key names one."""
+    shots = [replace(shot, mask=shot.mask or mask_beside(shot.path, keys)) for shot in capture.shots]
+    bare = [shot.path for shot in shots if shot.mask is None]
+    notes = capture.notes
+    if 0 < len(bare) < len(shots):
+        named = ", ".join(bare[:NAMED]) + (", ..." if len(bare) > NAMED else "")
+        notes = (*notes, f"{len(bare)} of {len(shots)} photographs have no mask, and all their pixels count: {named}")
+    return replace(capture, shots=tuple(shots), notes=notes)
 
 
 def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Iterator[Listed]:
+    """The samples of one capture; the first has the note on everything that is not used."""
+    account, everything = Account(), frozenset(place.folder + key for key in place.keys)
+    facts: dict[str, Any] = {"scene": name, "dataset": _dataset(place.folder), "folder": place.folder}
     try:
-        facts = _about(view, place.folder, name)
+        facts["facts"] = _facts(view, place, account)
+        mark = _chosen(view, place, account)
     except CaptureError as problem:
-        yield Listed(name, rejected=(problem.reason, str(problem)))
+        yield Listed(name, attributes=facts, rejected=(problem.reason, str(problem)), accounted=everything)
         return
-    rig = place.mark in ("cameras.json", "cameras/rgb_cameras.npz")
-    times = moments(place.keys) if rig else [""]
-    captures = {moment: _read(view, place, moment) for moment in times}
+    times = moments(place.keys) if place.is_rig else [""]
+    captures = {moment: _read(view, place, mark, moment) for moment in times}
+    _account(place, mark, [each for each in captures.values() if isinstance(each, Capture)], account)
+    note = account.note()
     for number, moment in enumerate(times):
         identity, capture = f"{name}__f{moment}" if moment else name, captures[moment]
+        notes = (note,) if note and not number else ()
         if isinstance(capture, CaptureError):
-            yield Listed(identity, attributes=facts, rejected=(capture.reason, str(capture)))
+            rejected = capture.reason, str(capture)
+            yield Listed(identity, attributes=facts, rejected=rejected, notes=notes, accounted=everything)
             continue
+        notes = (*notes, *capture.notes)
         beside = times[number - 1 if number else 1] if neighbours and len(times) > 1 else ""
-        other, needed = captures[beside] if beside else None, _needed(place, capture)
+        other, needed = captures[beside] if beside else None, _needed(place, mark, capture)
         found = {
             **facts,
-            "mark": place.mark,
+            "mark": mark,
             "time": moment,
             "cameras": dict(capture.cameras),
             "shots": _shots(capture),
         }
+        if masks := {shot.path: shot.mask.path for shot in capture.shots if shot.mask}:
+            found["masks"] = masks
         if isinstance(other, Capture):
-            found |= {"beside": beside, "others": _shots(other)}
-            needed = sorted({*needed, *_needed(place, other)})
-        yield Listed(identity, files={key: place.folder + key for key in needed}, attributes=found)
+            found |= {"beside": beside, "others": _shots(other, capture.frame)}
+            needed = sorted({*needed, *_needed(place, mark, other)})
+        files = {role: place.folder + path_of(role) for role in needed}
+        yield Listed(identity, files=files, attributes=found, notes=notes, accounted=everything)
 
 
-def _read(view: InputView, place: Place, moment: str) -> Capture | CaptureError:
+def _dataset(folder: str) -> str:
+    return PurePosixPath(folder.rstrip("/")).parent.name if folder.count("/") > 1 else ""
+
+
+def _facts(view: InputView, place: Place, account: Account) -> dict[str, Any]:
+    """The plain values in a capture's own description. Raises CaptureError if it is not a JSON object."""
+    if _FACTS not in place.keys:
+        return {}
+    account.use(_FACTS)
+    key = place.folder + _FACTS
+    try:
+        found = dict(json.loads(view.read(key)))
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise CaptureError("Damaged", f"{key} is no object in JSON: {problem}") from problem
+    plain = {name: value for name, value in found.items() if isinstance(value, str | int | float | bool)}
+    account.leave(
+        (f"{_FACTS}: {name}" for name in found if name not in plain), "only texts, numbers and flags are facts"
+    )
+    return plain
+
+
+def _chosen(view: InputView, place: Place, account: Account) -> str:
+    """The file that describes a capture; of several COLMAP models that with most of its photographs.
+
+    Raises:
+        CaptureError: there are several models, and none can be read.
+    """
+    if len(place.marks) == 1:
+        return place.marks[0]
+    counts: dict[str, int] = {}
+    problems: dict[str, str] = {}
+    for mark in place.marks:
+        try:
+            names = [name for name, _, _ in read_poses(model_folder(mark), mark.endswith(".bin"), _reader(view, place))]
+        except CaptureError as problem:
+            problems[mark] = str(problem)
+            continue
+        images = image_folder(names, place.keys)
+        counts[mark] = len({name for name in names if f"{images}{name}" in place.keys})
+    if not counts:
+        raise CaptureError("Damaged", "; ".join(problems.values()))
+    best = max(counts, key=lambda mark: counts[mark])
+    folder = model_folder(best) or "the model"
+    for mark, count in counts.items():
+        if mark != best:
+            reason = f"a sub-model with {count} of the photographs; {folder} has {counts[best]}"
+            account.leave(_model_files(place, mark), reason)
+    for mark, damage in problems.items():
+        account.leave(_model_files(place, mark), f"damaged: {damage}")
+    return best
+
+
+def _read(view: InputView, place: Place, mark: str, moment: str) -> Capture | CaptureError:
     """The capture of a moment, or why it is unusable."""
     try:
-        return read_capture(place.mark, moment, place.keys, lambda key: view.read(_known(view, place, key)))
+        return read_capture(mark, moment, place.keys, _reader(view, place))
     except CaptureError as problem:
         return problem
 
 
-def _shots(capture: Capture) -> list[list[Any]]:
-    return [[shot.name, shot.camera, *shot.place()] for shot in capture.shots]
+def _reader(view: InputView, place: Place) -> Read:
+    def read(key: str) -> bytes:
+        if key not in place.keys:
+            raise KeyError(key)
+        return view.read(place.folder + key)
+
+    return read
 
 
-def _folders(keys: Collection[str]) -> dict[str, list[str]]:
-    """Keys of photographs by folder, with a trailing ``/``; an ``images/`` folder counts as its parent."""
-    direct: dict[str, list[str]] = {}
-    for key in sorted(keys):
-        if is_image(key):
-            direct.setdefault(key.removesuffix(PurePosixPath(key).name), []).append(key)
-    found = {folder.removesuffix("images/"): own for folder, own in direct.items() if _ends_in_images(folder)}
-    others = {folder: own for folder, own in direct.items() if not any(folder.startswith(each) for each in found)}
-    return found | others
+def _shots(capture: Capture, frame: Frame | None = None) -> list[list[Any]]:
+    """Name, camera and pose of each shot, in a frame or in the capture's own."""
+    cameras = [(frame or capture.frame).camera_from(shot.pinhole(), capture.frame) for shot in capture.shots]
+    return [[shot.name, shot.camera, *place_of(camera)] for shot, camera in zip(capture.shots, cameras, strict=True)]
 
 
-def _ends_in_images(folder: str) -> bool:
-    return PurePosixPath(folder).name == "images"
-
-
-def _bare(folder: str, name: str, keys: list[str]) -> Listed:
-    facts = {"scene": name, "folder": folder}
-    if len(keys) < MINIMUM_VIEWS:
-        message = f"{len(keys)} photographs, at least {MINIMUM_VIEWS} are needed"
-        return Listed(name, attributes=facts, rejected=("TooFewViews", message))
-    files = {f"images/{PurePosixPath(key).name}": key for key in keys}
-    return Listed(name, files=files, attributes={**facts, "mark": "", "time": ""})
-
-
-def _known(view: InputView, place: Place, key: str) -> str:
-    if key not in place.keys:
-        raise KeyError(key)
-    return place.folder + key
-
-
-def _needed(place: Place, capture: Capture) -> list[str]:
-    """The photographs and the files that describe them."""
-    beside = PurePosixPath(place.mark).parent.as_posix()
+def _needed(place: Place, mark: str, capture: Capture) -> list[str]:
+    """Roles of the photographs and of the files that describe them."""
+    beside = PurePosixPath(mark).parent.as_posix()
     about = [
         key
         for key in place.keys
-        if key == place.mark or (beside != "." and key.startswith(f"{beside}/") and not is_image(key))
+        if key == mark or (beside != "." and key.startswith(f"{beside}/") and not is_image(key))
     ]
-    return [*about, *(shot.path for shot in capture.shots)]
+    if beside == "." and _is_model(mark):
+        about = _model_files(place, mark)
+    extra = [shot.mask.path for shot in capture.shots if shot.mask] + list(capture.files)
+    return [*about, *(shot.path for shot in capture.shots), *(AUXILIARY + key for key in dict.fromkeys(extra))]
+
+
+def _is_model(mark: str) -> bool:
+    return PurePosixPath(mark).stem == "images"
+
+
+def _model_files(place: Place, mark: str) -> list[str]:
+    """The files of the COLMAP model with this ``images`` file."""
+    folder, ending = f"{model_folder(mark)}/".removeprefix("/"), PurePosixPath(mark).suffix
+    files = [f"{folder}{name}{ending}" for name in (*MODEL_FILES, *_SAME_POSES)]
+    return [key for key in files if key in place.keys]
+
+
+def _account(place: Place, mark: str, captures: Sequence[Capture], account: Account) -> None:
+    """Accounts for every file of a capture."""
+    for capture in captures:
+        account.use(*(path_of(role) for role in _needed(place, mark, capture) if not _unknown_beside(role, mark)))
+        account.leave(capture.left, capture.left)
+    if _is_model(mark):
+        account.use(*_model_files(place, mark))
+    for other in place.others:
+        files = _model_files(place, other) if _is_model(other) else [other]
+        account.leave((key for key in files if key not in account.used), f"{mark} describes the capture")
+    if captures:
+        account.finish(place.keys, f"photographs without a pose in {mark}")
+
+
+def _unknown_beside(role: str, mark: str) -> bool:
+    """Whether a file only travels with a model: it lies in its folder, and the reader does not know it."""
+    if not _is_model(mark) or is_photograph(role) or role.startswith(AUXILIARY):
+        return False
+    return PurePosixPath(role).stem not in (*MODEL_FILES, *_SAME_POSES) or not role.endswith(PurePosixPath(mark).suffix)

@@ -1,13 +1,16 @@
 """Loads a capture's photographs at working size: undistorts and scales them, and stores them with their cameras.
 
-Undistortion happens once, here; all later code uses pinhole cameras only.
+Calibrations refer to the pixels as stored; what leaves this module stands upright, picture and camera alike.
+Undistortion happens once, here; all later code uses pinhole cameras only. So do masks: whatever says that a pixel does
+not count becomes the photograph's one validity mask.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +18,13 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.imaging.archives import save_arrays
-from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Lens, Shot
-from scenewright_stages.vision.types import Uint8Array
+from scenewright_stages.vision.imaging.images.integrity import damage_of
+from scenewright_stages.vision.imaging.images.stored import read_stored, upright_turn
+from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Shot
+from scenewright_stages.vision.places.captures.frame import WORLD, Frame
+from scenewright_stages.vision.places.captures.masks import MaskFile
+from scenewright_stages.vision.places.captures.validity import alpha_validity, filled, mask_validity, undistorted
+from scenewright_stages.vision.types import Mask, Uint8Array
 
 _SIZE_TOLERANCE = 0.01
 """Photographs may have been scaled since they were calibrated, as long as their shape is the same."""
@@ -30,13 +38,26 @@ class Photograph:
         name: as in :class:`~scenewright_stages.vision.places.captures.capture.Shot`.
         number: of the physical camera.
         camera: pinhole, with the image's size.
-        srgb: (H, W, 3) uint8.
+        srgb: (H, W, 3) uint8; invalid pixels have the colour of the nearest valid one.
+        valid: (H, W) bool, the pixels that show the scene; None if all do.
+        held_out: whether the capture's own split holds it out of training.
     """
 
     name: str
     number: int
     camera: Camera
     srgb: Uint8Array
+    valid: Mask | None = None
+    held_out: bool = False
+
+    def counted(self) -> Mask:
+        """(H, W) bool: the pixels that count."""
+        return np.ones(self.srgb.shape[:2], np.bool_) if self.valid is None else self.valid
+
+    @property
+    def valid_share(self) -> float:
+        """Share of the pixels that count."""
+        return 1.0 if self.valid is None else float(self.valid.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +66,32 @@ class PosedPhotographs:
 
     Attributes:
         photographs: in the capture's order.
-        points, colours: (P, 3) world coordinates and uint8 sRGB.
+        points, colours: (P, 3) coordinates and uint8 sRGB.
         gains: (N, 3) gains by which the colours were divided to match exposures; None if they are unmodified.
+        frame: in which cameras and points are.
+        left_out: numbers of photographs that are neither trained on nor measured, such as copies.
     """
 
     photographs: tuple[Photograph, ...]
     points: NDArray[np.float64]
     colours: Uint8Array
     gains: NDArray[np.float64] | None = None
+    frame: Frame = WORLD
+    left_out: tuple[int, ...] = ()
+
+    @property
+    def held_out(self) -> list[bool]:
+        """Which photographs the capture's own split holds out; all False without a split."""
+        return [each.held_out for each in self.photographs]
 
     @property
     def cameras(self) -> list[Camera]:
         """Cameras of all photographs, in order."""
         return [each.camera for each in self.photographs]
+
+    def leaving_out(self, numbers: Sequence[int]) -> PosedPhotographs:
+        """The same photographs, of which those with these numbers are not used. All keep their numbers."""
+        return replace(self, left_out=tuple(sorted({*self.left_out, *numbers})))
 
     def save(self, path: Path) -> None:
         """Writes an ``.npz`` file; equal captures give equal bytes."""
@@ -71,8 +105,16 @@ class PosedPhotographs:
         }
         for number, each in enumerate(self.photographs):
             arrays[f"srgb_{number}"] = each.srgb
+            if each.valid is not None:
+                arrays[f"valid_{number}"] = each.valid
         if self.gains is not None:
             arrays["gains"] = self.gains
+        if any(self.held_out):
+            arrays["held_out"] = np.array(self.held_out)
+        if not self.frame.is_world:
+            arrays["frame"] = self.frame.matrix()
+        if self.left_out:
+            arrays["left_out"] = np.array(self.left_out, np.int64)
         save_arrays(path, arrays)
 
     @classmethod
@@ -80,43 +122,100 @@ class PosedPhotographs:
         """The inverse of :meth:`save`."""
         with np.load(path, allow_pickle=False) as arrays:
             photographs = []
+            held_out = arrays.get("held_out", np.zeros(len(arrays["names"]), bool))
             for number, name in enumerate(arrays["names"]):
                 srgb = arrays[f"srgb_{number}"]
                 camera = Camera(
                     arrays["intrinsics"][number], srgb.shape[1], srgb.shape[0], arrays["camera_from_world"][number]
                 )
-                photographs.append(Photograph(str(name), int(arrays["numbers"][number]), camera, srgb))
+                valid = arrays.get(f"valid_{number}")
+                number_of, held = int(arrays["numbers"][number]), bool(held_out[number])
+                photographs.append(Photograph(str(name), number_of, camera, srgb, valid, held))
             gains = arrays.get("gains")
-            return cls(tuple(photographs), arrays["points"], arrays["colours"], gains)
+            frame = Frame.of(arrays["frame"]) if "frame" in arrays else WORLD
+            left_out = tuple(arrays["left_out"].tolist()) if "left_out" in arrays else ()
+            return cls(tuple(photographs), arrays["points"], arrays["colours"], gains, frame, left_out)
 
 
 def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_side: int) -> PosedPhotographs:
-    """All photographs of a capture, undistorted and scaled.
+    """All photographs of a capture, undistorted, masked and scaled.
 
     Args:
-        picture: local path of a photograph by its path in the capture.
+        picture: local path of a photograph or mask by its path in the capture.
         longest_side: of the results in pixels; smaller photographs are not resized.
 
     Raises:
-        CaptureError: a photograph cannot be read, or its aspect ratio differs from its calibration.
+        CaptureError: a photograph or mask cannot be read, or a shape differs from the calibration.
     """
-    photographs = tuple(_load(shot, picture(shot.path), longest_side) for shot in capture.shots)
-    return PosedPhotographs(photographs, capture.points, capture.colours)
+    photographs = tuple(_load(shot, picture, longest_side) for shot in capture.shots)
+    return PosedPhotographs(photographs, capture.points, capture.colours, frame=capture.frame)
 
 
-def _load(shot: Shot, path: Path, longest_side: int) -> Photograph:
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise CaptureError("Unreadable", f"{shot.path} cannot be read as a photograph")
-    srgb: Uint8Array = np.ascontiguousarray(pixels[..., ::-1], np.uint8)
+def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Photograph:
+    path, mask_path = picture(shot.path), picture(shot.mask.path) if shot.mask else None
+    srgb, valid = read_masked(shot.path, path, shot.mask, mask_path)
+    turns = upright_turn(path)
+    if turns % 2 and _calibrated_upright(shot, srgb.shape[1], srgb.shape[0]):
+        srgb, valid, turns = _turned(srgb, turns), None if valid is None else _turned(valid, turns), 0
     shot = _fitting(shot, srgb.shape[1], srgb.shape[0])
     camera = shot.pinhole()
-    srgb = _undistorted(srgb, shot.lens)
+    srgb, valid = undistorted(srgb, valid, shot.lens)
+    if valid is not None:
+        srgb = filled(srgb, valid)
     scale = min(1.0, longest_side / max(camera.width, camera.height))
     if scale < 1:
         size = max(1, round(camera.width * scale)), max(1, round(camera.height * scale))
         srgb, camera = np.asarray(cv2.resize(srgb, size, interpolation=cv2.INTER_AREA), np.uint8), camera.scaled(*size)
-    return Photograph(shot.name, shot.camera, camera, srgb)
+        # A pixel counts if all that it averages does.
+        valid = (
+            None if valid is None else cv2.resize(valid.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.999
+        )
+    if turns:
+        srgb, valid = _turned(srgb, turns), None if valid is None else _turned(valid, turns)
+        camera = camera.turned(turns)
+    return Photograph(shot.name, shot.camera, camera, srgb, valid, shot.held_out)
+
+
+def _calibrated_upright(shot: Shot, width: int, height: int) -> bool:
+    """Whether the calibration refers to the upright picture: its sides are exchanged, and those of a square are not."""
+    as_stored, exchanged = (
+        abs(a / b * shot.lens.height / shot.lens.width - 1) for a, b in ((width, height), (height, width))
+    )
+    return exchanged <= _SIZE_TOLERANCE < as_stored
+
+
+def _turned(plane: NDArray[Any], turns: int) -> NDArray[Any]:
+    """A picture or mask after quarter turns clockwise."""
+    return np.ascontiguousarray(np.rot90(plane, -turns))
+
+
+def read_masked(
+    name: str, path: Path, mask: MaskFile | None = None, mask_path: Path | None = None
+) -> tuple[Uint8Array, Mask | None]:
+    """A photograph as stored, (H, W, 3), and its valid pixels by alpha channel and mask file; None if all are.
+
+    Args:
+        name: of the photograph, for messages.
+        path: its local file.
+        mask, mask_path: its mask and where that lies locally, if it has one.
+
+    Raises:
+        CaptureError: a file cannot be read, or the mask has another shape.
+    """
+    if damage := damage_of(path):
+        raise CaptureError("Unreadable", f"{name} is damaged: {damage}; copy or export it again")
+    stored = read_stored(path)
+    if stored is None:
+        raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
+    srgb, valid = stored.srgb, alpha_validity(path) if stored.opaque is None else stored.opaque
+    if mask is not None and mask_path is not None:
+        if damage := damage_of(mask_path):
+            raise CaptureError("Mask", f"{mask.path}, the mask of {name}, is damaged: {damage}; export it again")
+        shown = mask_validity(mask, mask_path, (srgb.shape[1], srgb.shape[0]), name)
+        valid = shown if valid is None else valid & shown
+    if valid is None or valid.all():
+        return srgb, None
+    return filled(srgb, valid), valid
 
 
 def _fitting(shot: Shot, width: int, height: int) -> Shot:
@@ -129,24 +228,4 @@ def _fitting(shot: Shot, width: int, height: int) -> Shot:
         )
     if (width, height) == (shot.lens.width, shot.lens.height):
         return shot
-    (fx, fy), matrix = shot.lens.focal, shot.lens.intrinsics
-    centre = (matrix[0, 2] * across, matrix[1, 2] * down)
-    model = "OPENCV_FISHEYE" if shot.lens.model == "OPENCV_FISHEYE" else "OPENCV"
-    distortion = shot.lens.distortion if shot.lens.distortion.size else np.zeros(4)
-    lens = Lens(model, width, height, (fx * across, fy * down, *centre, *map(float, distortion)))
-    return replace(shot, lens=lens)
-
-
-def _undistorted(srgb: Uint8Array, lens: Lens) -> Uint8Array:
-    """The image undistorted to a pinhole camera with the same intrinsics."""
-    distortion = lens.distortion
-    if not distortion.size:
-        return srgb
-    # OpenCV puts pixel centres at whole numbers, this project at +0.5.
-    matrix = lens.intrinsics
-    matrix[:2, 2] -= 0.5
-    size = (lens.width, lens.height)
-    undistort = cv2.fisheye.initUndistortRectifyMap if lens.model == "OPENCV_FISHEYE" else cv2.initUndistortRectifyMap
-    columns, rows = undistort(matrix, distortion, np.eye(3), matrix, size, cv2.CV_32FC1)
-    remapped = cv2.remap(srgb, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(remapped, np.uint8)
+    return replace(shot, lens=shot.lens.scaled(width, height))

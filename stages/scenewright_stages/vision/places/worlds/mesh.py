@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.geometry.points import depth_edges, unproject, valid_depth
+from scenewright_stages.vision.geometry.points import depth_edges, unproject
 from scenewright_stages.vision.places.worlds.panorama import directions, remap_list
 from scenewright_stages.vision.types import Float32Array, Mask
 
@@ -170,15 +170,6 @@ def _triangle(x0, x1, x2, r, u, lens, number, depth, source, places):
                 source[y, x] = number
                 places[y, x, 0] = (s0 * w0 * u[0] + s1 * w1 * u[1] + s2 * w2 * u[2]) * z
                 places[y, x, 1] = (s0 * w0 * r[0] + s1 * w1 * r[1] + s2 * w2 * r[2]) * z
-
-
-def nearest_ahead(depth: Float32Array, share: float = 0.4) -> float:
-    """Metres to the nearest surface (5th percentile) in the central `share` of a view; infinite if empty."""
-    height, width = depth.shape
-    rows, columns = (int(side * (1 - share) / 2) for side in (height, width))
-    middle = depth[rows : height - rows, columns : width - columns]
-    seen = middle[valid_depth(middle)]
-    return float(np.percentile(seen, 5)) if seen.size else float("inf")
 
 
 def warm_up() -> None:

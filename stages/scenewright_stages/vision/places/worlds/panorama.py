@@ -87,13 +87,6 @@ def cut_view(panorama: Float32Array, camera: Camera) -> Float32Array:
     return np.asarray(cv2.resize(seen, (camera.width, camera.height), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def cut_depth(distance: Float32Array, camera: Camera) -> Float32Array:
-    """(H, W) z-depth of a camera at the centre of a panorama of distances (H', W'); nearest-neighbour sampling."""
-    rays = rays_of(camera)
-    along = sample(distance[..., None], rays, nearest=True)[..., 0]
-    return np.asarray(along / np.linalg.norm(rays, axis=-1), np.float32)
-
-
 def stitch(
     pictures: Sequence[Float32Array], cameras: Sequence[Camera], height: int, depths: Sequence[Float32Array] = ()
 ) -> Stitched:

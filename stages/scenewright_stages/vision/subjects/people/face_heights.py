@@ -1,8 +1,9 @@
 """The height of a face above the image plane, and the shadows that its nose, brows and chin cast.
 
-Shadows are computed on a small grid: a cell is in shadow if something towards the light is higher than the ray. Nothing
-is known around the face, so hair and ears receive no shadow. Below the chin the surface is assumed to fall back to the
-neck.
+Shadows are computed on a small grid: a cell is in shadow if something towards the light is higher than the ray. The
+light is a disc, seen by points spread over it, so a shadow is sharp where it begins and fades with the distance of what
+casts it. Nothing is known around the face, so hair and ears receive no shadow. Below the chin the surface is assumed to
+fall back to the neck.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ Vector = tuple[float, float, float]
 _SMOOTHING = 3e-3  # of the spline, for faces of width 1
 _FOREHEAD, _CHIN = 10, 152
 _CELLS = 48  # across the face
-_MARGINS = (0.5, 0.1, 0.55)  # beside, above and below the face, in widths of it
-_NECK = 0.4  # how far behind the chin, in widths of the face
+_MARGINS = (0.85, 0.1, 0.85)  # beside, above and below the face, in widths of it
+_NECK = 0.5  # how far behind the chin, in widths of the face
 _STEEP = 1.5  # of the fall from the chin to the neck
 _NEAREST = 3  # cells; nearer occlusion is the surface's own slope, which the normals cover
-_PENUMBRA = (0.2, 0.6)  # slopes over which the shadow of a hard and a soft light fades
+_PENUMBRA = (0.35, 0.6)  # slopes over which the shadow of one point of a hard and a soft light fades
+_DISC = (0.28, 0.45)  # radius of a hard and of a soft light, radians
+_RING = 8  # points on the disc's edge; one more lies in its middle
+_DEEPEST = 0.65  # of the direct light is what a shadow takes away: the lit skin around it shines in
 _LEAST_SLANT = 0.17  # a light nearer to the camera's axis casts no visible shadow
-_NECK_REACH = 0.5  # how far below the face shadows fall, in widths of it
+_NECK_REACH = 0.8  # how far below the face shadows fall, in widths of it
 _JAW = 0.4  # how far above the chin the neck begins, in widths of the face
 _AROUND = 0.2  # width of the blur beyond the face's outline, in widths of it
 
@@ -91,11 +95,30 @@ def _darken(arrives: Float32Array, mesh: Float64Array, direction: Vector, hardne
     cell = size / _CELLS
     grid = np.meshgrid(np.arange(left, right, cell), np.arange(top, bottom, cell))
     face, heights, receives = _ground(mesh, size, *grid)
-    light = 1 - receives * (1 - _unobstructed(heights / np.float32(cell), face, direction, hardness))
-    large = cv2.resize(light, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    standing = heights / np.float32(cell)
+    points = _points(direction, hardness)
+    blocked = np.mean([1 - _unobstructed(standing, face, point, hardness) for point in points], axis=0)
+    light = np.asarray(1 - _DEEPEST * receives * blocked, np.float32)
+    large = np.minimum(cv2.resize(light, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR), 1)
     inner = slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0))
     part = arrives[inner]
     part *= large[max(-top, 0) :, max(-left, 0) :][: part.shape[0], : part.shape[1]]
+
+
+def _points(direction: Vector, hardness: float) -> list[Vector]:
+    """Unit vectors towards the middle and the edge of a disc of light."""
+    small, large = _DISC
+    radius = large + (small - large) * hardness
+    middle = np.array(direction)
+    beside = np.array([-direction[1], direction[0], 0.0])
+    beside /= np.linalg.norm(beside)
+    above = np.cross(middle, beside)
+    found = [direction]
+    for angle in np.arange(_RING) * (2 * np.pi / _RING):
+        point = middle + np.tan(radius) * (np.cos(angle) * beside + np.sin(angle) * above)
+        x, y, z = (point / np.linalg.norm(point)).tolist()
+        found.append((x, y, z))
+    return found
 
 
 def _ground(
@@ -131,7 +154,7 @@ def _ground(
 def _unobstructed(heights: Float32Array, casts: NDArray[np.bool_], direction: Vector, hardness: float) -> Float32Array:
     """(h, w) share of the light that reaches a height field in cell units; only cells in `casts` occlude."""
     standing = np.where(casts, heights, np.float32(-1e6))
-    slant = float(np.hypot(direction[0], direction[1]))
+    slant = max(float(np.hypot(direction[0], direction[1])), 1e-3)
     across, down = direction[0] / slant, direction[1] / slant
     hard, soft = _PENUMBRA
     width = soft + (hard - soft) * hardness
@@ -145,4 +168,4 @@ def _unobstructed(heights: Float32Array, casts: NDArray[np.bool_], direction: Ve
         np.maximum(horizon, (seen - heights) / np.float32(step), out=horizon)
     share = np.clip((steepness - horizon) / width + 0.5, 0, 1)
     smooth = np.asarray(share * share * (3 - 2 * share), np.float32)
-    return cv2.GaussianBlur(smooth, (0, 0), 0.8)  # type: ignore[return-value]
+    return cv2.GaussianBlur(smooth, (0, 0), 1.2)  # type: ignore[return-value]

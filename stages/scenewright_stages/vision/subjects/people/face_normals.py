@@ -15,9 +15,12 @@ from scenewright_stages.vision.geometry.normals.estimation import inflated_norma
 from scenewright_stages.vision.subjects.people.face_heights import face_heights
 from scenewright_stages.vision.types import Float32Array, Float64Array
 
+BODY = 0.6
+"""How far from its outline a body rises, as a share of the root of its area: chest and arms are round, not boards."""
 _GRID = 56  # a side of the grid that the spline is evaluated on
 _FADE = 0.14  # of the face's width, inwards from its outline
-_FINEST = 0.02  # of the face's width
+_FINEST = 0.05  # of the face's width: the mesh knows no sharper folds, and light from the side would draw its triangles
+_DEPTH = 0.75  # of the mesh, which is deeper than the faces it was measured on
 _STEEPEST = 0.15  # least share of a cushion's normal that faces the camera, where its slope is read
 
 
@@ -35,7 +38,7 @@ def normals_with_faces(
     Returns:
         (H, W, 3) float32; (0, 0, -1) outside the person.
     """
-    normals = inflated_normals(alpha, luminance, detail)
+    normals = inflated_normals(alpha, luminance, detail, BODY)
     for mesh in meshes:
         _put_face(normals, mesh, alpha)
     return normals
@@ -68,7 +71,7 @@ def _slopes(mesh: Float64Array, size: float, box: tuple[int, int, int, int]) -> 
     heights = face_heights(mesh, *places)
     large = cv2.resize(heights, (right - left, bottom - top), interpolation=cv2.INTER_CUBIC)
     smooth = cv2.GaussianBlur(large, (0, 0), max(_FINEST * size, 0.5))
-    across, down = (cv2.Sobel(smooth, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    across, down = (cv2.Sobel(smooth, cv2.CV_32F, *order, scale=_DEPTH / 8) for order in ((1, 0), (0, 1)))
     return np.asarray(across, np.float32), np.asarray(down, np.float32)
 
 

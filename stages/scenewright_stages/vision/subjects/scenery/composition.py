@@ -29,6 +29,8 @@ _SHOULDER = 0.75
 _BALANCED = 0.6
 """Share of the light's colour that the camera's white balance takes away."""
 _SOLID = 0.5
+_ROOMIEST = 1.5
+"""Longer side of a cut-out's picture over that of the thing in it, at most, from which sizes in a scene follow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,23 @@ class Placed:
     row: float
     scale: float
     seam: str = "none"
+
+    def move(self) -> Float32Array:
+        """(2, 3) affine map from the cut-out's pixels to those of the scene."""
+        factor, base = max(self.scale, 1e-3), self.cutout.base
+        return np.array(
+            [[factor, 0, self.column - factor * base.column], [0, factor, self.row - factor * base.row]], np.float32
+        )
+
+    @property
+    def side(self) -> float:
+        """Longer side in the scene, with the room around it; never more than the thing itself accounts for."""
+        rows, columns = (
+            np.flatnonzero((self.cutout.alpha > 0.5).any(axis=1)),
+            np.flatnonzero((self.cutout.alpha > 0.5).any(axis=0)),
+        )
+        extent = max(int(np.ptp(rows)), int(np.ptp(columns))) + 1 if len(rows) else 1
+        return float(min(max(self.cutout.alpha.shape), _ROOMIEST * extent) * self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +252,7 @@ def _shadowed(setting: Setting, things: Sequence[Placed], light: Illumination) -
     if not solids:
         return None
     first = things[0]
-    return ground_light(solids, light, max(first.cutout.alpha.shape) * first.scale)
+    return ground_light(solids, light, first.side)
 
 
 def _backdrop(setting: Setting, camera: _Camera, light: Illumination, ground: GroundLight | None) -> Float32Array:
@@ -304,14 +323,8 @@ def _layer(
 ) -> tuple[Float32Array, Float32Array]:
     """(H, W, 3) colours and (H, W) alpha of a thing at its position, in the scene's light."""
     cutout = placed.cutout
-    factor = max(placed.scale, 1e-3)
-    move = np.array(
-        [
-            [factor, 0, placed.column - factor * cutout.base.column],
-            [0, factor, placed.row - factor * cutout.base.row],
-        ],
-        np.float32,
-    )
+    move = placed.move()
+    factor = float(move[0, 0])
     arriving = light.on_normals(cutout.normals) * gains
     lit = cutout.colours * (arriving if cutout.albedo else _relative(arriving, cutout.alpha))
     return warped_layer(lit, cutout.alpha, move, factor, (setting.width, setting.height))

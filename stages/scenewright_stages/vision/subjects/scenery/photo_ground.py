@@ -52,7 +52,7 @@ def fitted(linear: Float32Array, width: int, height: int, across: float, down: f
     return np.maximum(cv2.resize(part, (width, height), interpolation=how), 0).astype(np.float32)
 
 
-def undeveloped(linear: Float32Array) -> Float32Array:
+def without_tone_curve(linear: Float32Array) -> Float32Array:
     """Inverse of the tone curve's highlight roll-off."""
     room = 1 - _SHOULDER
     high = _SHOULDER - room * np.log(np.maximum(1 - (linear - _SHOULDER) / room, 0.02))

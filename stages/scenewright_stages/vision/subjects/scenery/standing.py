@@ -25,6 +25,8 @@ _CELLS = 80
 """Cells of the shadow's grid across the longer side of the first thing."""
 _REACH = 3.2
 """How far the grid reaches beyond the things, in their longer sides."""
+_MOST_CELLS = 2400
+"""Cells along one side of the grid at most, whatever the distance between things."""
 _LAYERS = 3
 _COARSEST = 8
 """Cells of the grid that a wide blur takes together at most."""
@@ -125,11 +127,7 @@ def ground_light(solids: Sequence[Solid], light: Illumination, side: float) -> G
     cell = max(side / _CELLS, 1.0)
     points = np.concatenate([each.points for each in solids])
     reach = _REACH * side
-    left, near = float(points[:, 0].min()) - reach, float(points[:, 2].min()) - reach
-    rows, columns = (
-        _COARSEST * math.ceil((float(points[:, axis].max()) + reach - first) / cell / _COARSEST)
-        for axis, first in ((2, near), (0, left))
-    )
+    (near, rows), (left, columns) = (_cells(points[:, axis], solids[0].points[:, axis], reach, cell) for axis in (2, 0))
     shape = rows, columns
     total = np.zeros((3, *shape), np.float32)
     tallest = max(float(points[:, 1].max()), 1e-3)
@@ -145,6 +143,17 @@ def ground_light(solids: Sequence[Solid], light: Illumination, side: float) -> G
         for channel in range(3):
             total[channel] += shown * colour[channel]
     return GroundLight(np.ascontiguousarray(np.moveaxis(total, 0, -1)), left, near, cell, light.on_table)
+
+
+def _cells(places: Float32Array, first: Float32Array, reach: float, cell: float) -> tuple[float, int]:
+    """Start of the grid along one axis and its number of cells: around all things, as far as the grid may go.
+
+    What stands far away, such as something near the horizon, has its shadow there and needs no cells in between.
+    """
+    low, high = float(places.min()) - reach, float(places.max()) + reach
+    middle, most = float(first.mean()), _MOST_CELLS * cell / 2
+    low, high = max(low, middle - most), min(high, middle + most)
+    return low, _COARSEST * math.ceil((high - low) / cell / _COARSEST)
 
 
 def softened(shade: Float32Array, sigma: float) -> Float32Array:

@@ -1,0 +1,60 @@
+"""Serves namespaces by their labels: asks regularly which have them, so that a new team needs no new installation.
+
+The caches hold all namespaces. What is decided is limited to the selected ones, so that a namespace that loses its
+label keeps its Jobs, and one that gets it goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from scenewright.kube.client import ApiError, Client
+from scenewright.kube.resources import NAMESPACES
+
+logger = logging.getLogger(__name__)
+
+_SECONDS = 30.0
+
+
+class NamespaceSelection:
+    """The namespaces that a label selector selects; all for an empty selector.
+
+    Args:
+        selector: of labels, such as ``scenewright=served``.
+        selected: called with each namespace that is newly selected.
+        beat: called as the loop's heartbeat.
+    """
+
+    def __init__(
+        self, client: Client, selector: str, selected: Callable[[str], None], beat: Callable[[], None]
+    ) -> None:
+        self._client, self._selector, self._selected, self._beat = client, selector, selected, beat
+        self._names: frozenset[str] = frozenset()
+
+    def __contains__(self, namespace: str) -> bool:
+        return not self._selector or namespace in self._names
+
+    async def run(self) -> None:
+        """Asks again and again; never returns. An API server that does not answer changes nothing."""
+        while True:
+            self._beat()
+            try:
+                await self.refresh()
+            except ApiError as error:
+                logger.warning("the namespaces could not be listed: %s", error)
+            await asyncio.sleep(_SECONDS)
+
+    async def refresh(self) -> None:
+        """Asks once.
+
+        Raises:
+            ApiError: the namespaces could not be listed.
+        """
+        names: set[str] = set()
+        async for page in self._client.pages(NAMESPACES, labelSelector=self._selector):
+            names |= {str(each["metadata"]["name"]) for each in page.get("items") or ()}
+        added, self._names = names - self._names, frozenset(names)
+        for name in sorted(added):
+            self._selected(name)

@@ -1,0 +1,67 @@
+"""Which pixels of a photograph a capture's own files declare valid: mask files by convention, and their polarity.
+
+Readers fill `Shot.mask` from keys such as ``mask_path``; `finding.read_capture` adds files found by name.
+`pictures` reads the masks together with the photographs. Everything later sees one boolean mask a view: True is valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_MARK = ".mask"
+"""`photo.mask.png` is the mask of `photo.jpg` (RealityScan, OpenMVS)."""
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask of one photograph.
+
+    Attributes:
+        path: of the file below the capture's folder.
+        ignored: which of its pixels are not used. Every convention that is read (COLMAP, nerfstudio, RealityScan,
+            OpenMVS) ignores black.
+    """
+
+    path: str
+    ignored: Literal["black", "white"] = "black"
+
+
+def is_mask(path: str) -> bool:
+    """Whether a file is a mask by its name alone: `<name>.mask.png`, or an image inside a folder ``masks/``.
+
+    A folder ``images/`` inside ``masks/`` holds photographs: the capture itself is called masks.
+    """
+    name = PurePosixPath(path)
+    if name.suffix.lower() not in MASK_ENDINGS:
+        return False
+    folders = name.parts[:-1]
+    innermost = next((each for each in reversed(folders) if each in ("masks", "images")), "")
+    return name.stem.lower().endswith(_MARK) or innermost == "masks"
+
+
+def mask_beside(picture: str, keys: Collection[str]) -> MaskFile | None:
+    """The mask of a photograph that lies beside it or in ``masks/``.
+
+    For ``images/a/b.jpg`` these are ``masks/a/b.jpg.png`` (COLMAP), ``masks/a/b.png``, ``images/a/b.mask.png`` and
+    ``images/a/b.jpg.mask.png``; other endings count too.
+
+    Args:
+        picture: path of the photograph below the capture's folder.
+        keys: paths of all files of the capture.
+    """
+    return next((MaskFile(each) for each in _candidates(picture) if each in keys), None)
+
+
+def _candidates(picture: str) -> Iterator[str]:
+    path = PurePosixPath(picture)
+    inside = PurePosixPath(*path.parts[1:]) if len(path.parts) > 1 else path
+    for folder in (PurePosixPath("masks"), PurePosixPath("masks", *path.parts[:-1])):
+        here = folder / inside.parent if folder.parts == ("masks",) else folder
+        for stem in (path.name, path.stem, path.stem + _MARK):
+            yield from ((here / (stem + ending)).as_posix() for ending in MASK_ENDINGS)
+    for stem in (path.name, path.stem):
+        yield from ((path.parent / (stem + _MARK + ending)).as_posix() for ending in MASK_ENDINGS)
