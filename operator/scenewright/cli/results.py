@@ -21,6 +21,7 @@ from scenewright_stages.contract import layout
 from scenewright_stages.contract.reports import Failure, Report
 from scenewright_stages.contract.results import StageTime
 from scenewright_stages.contract.results import total_time as sum_of_times
+from scenewright_stages.contract.task import PUBLISH_STEP
 
 _WORTH_OPENING = ("html", "ply", "video", "rrd")
 _LABELS = {"ply": "Gaussians", "rerun": "Rerun recording"}
@@ -88,7 +89,7 @@ MOST_FAILURES = 10
 def headline(plan: Plan, outcome: Outcome) -> str:
     """One sentence on how the run ended, with the numbers of publish."""
     report = outcome.report
-    if report is None or not report.publication:
+    if report is None or report.step != PUBLISH_STEP or report.reason:
         return f"{plan.name}: {outcome.message}"
     ended = ends_text(report.counted())
     if outcome.exit_code != 0:
@@ -112,7 +113,7 @@ def total_time(report: Report) -> StageTime:
 def time_line(plan: Plan, outcome: Outcome) -> str:
     """Wall time by stage, and the processing time of all; empty if no stage ran."""
     report = outcome.report
-    if report is None or not report.publication or not _ran(plan, outcome):
+    if report is None or report.step != PUBLISH_STEP or not _ran(plan, outcome):
         return ""
     total = total_time(report)
     stages = [

@@ -119,7 +119,7 @@ class LocalRun:
         if published is None:
             runner.finish(self._task(PUBLISH_STEP))
             published = _required(runner, PUBLISH_STEP, PUBLISH_STEP)
-        if not published.publication:
+        if published.reason:
             raise EndOfRun(outcomes.lost(PUBLISH_STEP, published.message or published.reason, ""))
         return published
 
