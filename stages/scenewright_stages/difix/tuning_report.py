@@ -88,7 +88,7 @@ def tuning_page(outcome: SampleOutcome, job: Mapping[str, Any]) -> TuningPage:
     return TuningPage(
         title=job_name(job),
         pipeline="Fixer tuning",
-        state=state_of(outcome, LAST_STAGE),
+        state=state_of(outcome),
         spec_hash=str(job.get("workHash", "")),
         duration=sum(record.seconds for record in outcome.records.values()),
         subtitle="" if numbers is None else _subtitle(numbers),
