@@ -59,6 +59,9 @@ def warnings_of(outcome: SampleOutcome) -> tuple[str, ...]:
     )
 
 
+_WORST_FIRST: tuple[State, ...] = ("failed", "missing", "skipped", "warning")
+
+
 def state_of(outcome: SampleOutcome) -> State:
     """How a sample ended, by the account of publish; done with warnings is a state of its own."""
     if outcome.end != "done":
@@ -73,7 +76,7 @@ def timings(outcome: SampleOutcome, order: Sequence[str] = ()) -> Iterator[Stage
     for name in sorted(records, key=lambda name: place.get(name, len(place))):
         time = stage_time(records[name])
         states = [_timing_state(record) for record in records[name]]
-        worst = next((state for state in ("failed", "missing", "skipped", "warning") if state in states), "done")
+        worst: State = next((state for state in _WORST_FIRST if state in states), "done")
         yield StageTiming(name, time.wall_seconds, worst, time.seconds)
 
 
