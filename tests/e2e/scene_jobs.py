@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
+from agreement import assert_numbers_agree
 from numpy.typing import NDArray
 from summaries import comparable
 
@@ -79,7 +81,18 @@ def scenewright(*arguments: object, environment: Mapping[str, str] | None = None
         command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=540, check=False
     )
     assert "Traceback" not in done.stderr, done.stderr
-    return Ended(done.returncode, done.stdout, done.stderr)
+    ended = Ended(done.returncode, done.stdout, done.stderr)
+    if arguments[0] == "run":
+        _assert_agreement(ended)
+    return ended
+
+
+def _assert_agreement(ended: Ended) -> None:
+    """Whatever a run published into a folder tells the numbers of its JSON."""
+    for job in json.loads(ended.stdout).get("jobs", []):
+        results = job["outputs"].get("results", "")
+        if results.startswith("file://"):
+            assert_numbers_agree(Path(unquote(results.removeprefix("file://"))), job)
 
 
 def photograph(seed: int = 0, width: int = 64, height: int = 64) -> NDArray[np.uint8]:

@@ -134,7 +134,7 @@ def test_a_picture_without_a_person_is_a_result_and_no_failure(tmp_path: Path) -
         ended = scenewright("run", write_job(tmp_path / "job.json", tmp_path / "in", tmp_path / "out"))
         assert ended.code == code, "only when nothing at all is left"
     assert ended.job["reason"] == "NothingLeft"
-    assert ended.job["message"] == "nothing is left; 3 of 3 samples rejected: no-subject"
+    assert ended.job["message"] == "nothing is left; 3 of 3 samples rejected in segment: no-subject"
     assert ended.job["failures"] == []
 
 

@@ -34,7 +34,7 @@ class PairsReporter(DatasetReporter):
     def data(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> DatasetData:
         """Everything that the page shows."""
         params = PairsParams.model_validate(job.get("spec", {}).get("difixPairs") or {})
-        overview = Overview(outcomes, pairs_stages(params), PAIR)
+        overview = Overview(outcomes, pairs_stages(params), PAIR, self.results)
         return overview.page(
             job,
             "Pairs of artefact and truth",

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from scenewright_stages.contract.results import total_time
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.difix.evaluate import METHOD, STRIP_GAP
 from scenewright_stages.difix.fixer_params import FixerParams
@@ -88,9 +89,9 @@ def tuning_page(outcome: SampleOutcome, job: Mapping[str, Any]) -> TuningPage:
     return TuningPage(
         title=job_name(job),
         pipeline="Fixer tuning",
-        state=state_of(outcome, LAST_STAGE),
+        state=state_of(outcome),
         spec_hash=str(job.get("workHash", "")),
-        duration=sum(record.seconds for record in outcome.records.values()),
+        duration=total_time(outcome.times().values()).wall_seconds,
         subtitle="" if numbers is None else _subtitle(numbers),
         warnings=warnings_of(outcome),
         failures=tuple(failures_of(outcome)),

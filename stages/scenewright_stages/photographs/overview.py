@@ -19,6 +19,7 @@ import numpy as np
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.results import Results, StageResults
 from scenewright_stages.contract.stage import Reporter, SampleOutcome
 from scenewright_stages.photographs.browse import Entry, browser, entry
 from scenewright_stages.photographs.page import (
@@ -34,7 +35,7 @@ from scenewright_stages.photographs.page import (
 )
 from scenewright_stages.photographs.pictures import read_rgb
 from scenewright_stages.report.charts import Distribution, LightPoint
-from scenewright_stages.report.data import Failure, NextStep
+from scenewright_stages.report.data import NextStep
 from scenewright_stages.report.pictures import Picture, thumbnail
 from scenewright_stages.report.rows import job_name, parameter_rows, weights_text
 
@@ -101,11 +102,13 @@ class Overview:
         outcomes: of all samples.
         chain: the pipeline's stages.
         shown: selects the images of a sample to compare.
+        results: how the job ended: every count, reason, warning and time of the page.
     """
 
     outcomes: Sequence[SampleOutcome]
     chain: tuple[StageSpec, ...]
     shown: PairFiles
+    results: Results
 
     def page(
         self,
@@ -143,7 +146,7 @@ class Overview:
             title=job_name(job),
             pipeline=pipeline,
             spec_hash=str(job.get("workHash", "")),
-            duration=sum(record.seconds for record in self.records),
+            duration=self.results.time.wall_seconds,
             subtitle=subtitle,
             counts=tuple(self.counts()),
             browser=cards,
@@ -159,11 +162,12 @@ class Overview:
             credits=tuple(self.credits()),
             parameters=tuple(parameter_rows(parameters, type(parameters)())),
             next_steps=next_steps,
+            warnings=tuple(self.results.warnings),
         )
 
     @cached_property
     def done(self) -> list[SampleOutcome]:
-        """Samples that completed all stages."""
+        """Samples that have the results of all stages, selected by this run or not."""
         names = [stage.name for stage in self.chain]
         return [
             outcome
@@ -172,10 +176,10 @@ class Overview:
         ]
 
     @cached_property
-    def dropped(self) -> list[tuple[SampleOutcome, Failure]]:
-        """All other samples, with the reason from their records or the index."""
+    def others(self) -> list[SampleOutcome]:
+        """Samples that lack results: not done, or done as far as this run selected."""
         finished = {outcome.sample.id for outcome in self.done}
-        return [(each, _why_dropped(each)) for each in self.outcomes if each.sample.id not in finished]
+        return [outcome for outcome in self.outcomes if outcome.sample.id not in finished]
 
     @cached_property
     def records(self) -> list[Record]:
@@ -190,28 +194,20 @@ class Overview:
         return [float(record.metrics[name]) for record in records.values() if name in record.metrics]
 
     def counts(self) -> Iterator[tuple[str, int]]:
-        """Number of samples by how they ended, as (label, number)."""
-        yield "done", len(self.done)
-        rejected = sum(
-            any(record.state == "rejected" for record in outcome.records.values()) for outcome, _ in self.dropped
-        )
-        failed = len(self.dropped) - rejected
-        if rejected:
-            yield "rejected", rejected
-        if failed:
-            yield "failed", failed
+        """Number of samples by how they ended, as (word, number)."""
+        return iter(self.results.counted() or [("done", 0)])
 
     def reasons(self) -> Iterator[Reason]:
-        """Why samples are missing, most frequent reason first."""
-        counted = Counter((failure.reason, failure.stage) for _, failure in self.dropped)
+        """Why samples are missing, each cause once, most frequent reason first."""
+        counted = Counter((cause.reason, cause.stage) for cause in self.results.causes)
         for (reason, stage), count in sorted(counted.items(), key=lambda entry: (-entry[1], entry[0])):
-            own = [failure for _, failure in self.dropped if (failure.reason, failure.stage) == (reason, stage)]
-            names = tuple(failure.sample for failure in own[:NAMED_SAMPLES])
+            own = [cause for cause in self.results.causes if (cause.reason, cause.stage) == (reason, stage)]
+            names = tuple(cause.sample for cause in own[:NAMED_SAMPLES])
             yield Reason(reason, stage, count, names, own[0].message)
 
     def stage_rows(self) -> Iterator[StageRow]:
         """What each stage did and how long it took."""
-        return (_stage_row(stage, self.outcomes) for stage in self.chain)
+        return (_stage_row(stage, self.outcomes) for stage in self.results.stages)
 
     def credits(self) -> Iterator[Credit]:
         """Which backends served, and for how many samples."""
@@ -234,11 +230,12 @@ class Overview:
         for outcome in self.done:
             for card in describe(outcome):
                 yield replace(card, facets={"State": "done", **card.facets})
-        for outcome, failure in self.dropped:
-            rejected = any(record.state == "rejected" for record in outcome.records.values())
-            state = "rejected" if rejected or outcome.sample.rejected else "failed"
-            facets = {"State": state, "Source": outcome.sample.root.id}
-            yield Entry(outcome.sample.id, facets, facts=(f"{failure.reason}: {failure.message}",))
+        for outcome in self.others:
+            facets = {"State": outcome.end, "Source": outcome.sample.root.id}
+            made = [stage.title for stage in self.results.stages if _is_done(outcome, stage.name)]
+            so_far = f"made so far: {', '.join(made)}" if made else ""
+            why = f"{outcome.reason}: {outcome.message}" if outcome.reason else ""
+            yield Entry(outcome.sample.id, facets, facts=tuple(text for text in (why, so_far) if text))
 
     def _entries(self, facts: Facts, outcome: SampleOutcome) -> Iterator[Entry]:
         pair = self.shown
@@ -286,14 +283,8 @@ class DatasetReporter(Reporter):
         """Everything that the page shows."""
 
 
-def _why_dropped(outcome: SampleOutcome) -> Failure:
-    sample = outcome.sample
-    if sample.rejected is not None:
-        return Failure(sample.id, "index", *sample.rejected)
-    for stage, record in outcome.records.items():
-        if record.state in ("failed", "rejected"):
-            return Failure(sample.id, stage, record.reason, record.message)
-    return Failure(sample.id, "", "Missing", "it has no record")
+def _is_done(outcome: SampleOutcome, stage: str) -> bool:
+    return stage in outcome.records and outcome.records[stage].state == "done"
 
 
 def _first_of_each(ranked: Sequence[SampleOutcome], stage: str) -> list[SampleOutcome]:
@@ -312,24 +303,24 @@ def _picture(outcome: SampleOutcome, file: File, words: str) -> Picture:
     return thumbnail(np.asarray(small, np.float32) / np.float32(255), PICTURE_SIDE, f"{outcome.sample.id} {words}")
 
 
-def _stage_row(stage: StageSpec, outcomes: Sequence[SampleOutcome]) -> StageRow:
+def _stage_row(stage: StageResults, outcomes: Sequence[SampleOutcome]) -> StageRow:
     records = {
         outcome.records[stage.name].sample: outcome.records[stage.name]
         for outcome in outcomes
-        if stage.name in outcome.records
+        if _is_done(outcome, stage.name)
     }
-    states = Counter(record.state for record in records.values())
-    done = [record for record in records.values() if record.state == "done"]
-    latest = max((record.run for record in done), default="")
-    ends = [record.at for record in done if record.run == latest]
+    latest = max((record.run for record in records.values()), default="")
+    ends = [record.at for record in records.values() if record.run == latest]
     span = max(ends, default=0.0) - min(ends, default=0.0)
     return StageRow(
         stage.name,
         stage.title,
-        done=len(done),
-        failed=states["failed"],
-        skipped=states["rejected"] + states["skipped"],
-        seconds=sum(record.seconds for record in done),
+        done=stage.counts.done,
+        failed=stage.counts.failed,
+        skipped=stage.counts.skipped,
+        seconds=stage.time.seconds,
+        wall_seconds=stage.time.wall_seconds,
+        not_selected=stage.counts.not_selected,
         per_second=(len(ends) - 1) / span if span > 0 else None,
-        gpu_seconds=sum(record.gpu_seconds for record in done),
+        gpu_seconds=stage.time.gpu_seconds,
     )

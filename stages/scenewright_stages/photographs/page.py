@@ -24,6 +24,8 @@ class StageRow:
     Attributes:
         done, failed, skipped: samples.
         seconds: total time in the stage's code, over all samples.
+        wall_seconds: from start to end of its processes, as in the terminal and the summary.
+        not_selected: samples that are not up to date and that the run did not select.
         per_second: throughput while the stage ran; None if there are too few samples.
         gpu_seconds: total time that samples held a GPU.
     """
@@ -34,6 +36,8 @@ class StageRow:
     failed: int
     skipped: int
     seconds: float
+    wall_seconds: float = 0.0
+    not_selected: int = 0
     per_second: float | None = None
     gpu_seconds: float = 0.0
 

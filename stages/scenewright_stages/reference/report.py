@@ -59,7 +59,7 @@ class ReferenceReporter(DatasetReporter):
     def data(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> DatasetData:
         """Everything that the page shows."""
         params = ReferenceObjectParams.model_validate(job.get("spec", {}).get("referenceObject") or {})
-        overview = Overview(outcomes, stages(params), PAIR)
+        overview = Overview(outcomes, stages(params), PAIR, self.results)
         images = _first_of_each(overview.done, "annotate" if params.annotate.enabled else "scenes")
         return overview.page(
             job,

@@ -40,7 +40,7 @@ class RelightReporter(DatasetReporter):
     def data(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> DatasetData:
         """Everything that the page shows."""
         params = RelightParams.model_validate(job.get("spec", {}).get("relight") or {})
-        overview = Overview(outcomes, stages(params), PAIR)
+        overview = Overview(outcomes, stages(params), PAIR, self.results)
         lights = [outcome.records["degrade"].metrics["light"] for outcome in overview.done]
         return overview.page(
             job,

@@ -11,7 +11,7 @@ from typing import Literal
 from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.report.pictures import Picture
 
-State = Literal["done", "warning", "failed", "skipped", "missing"]
+State = Literal["done", "warning", "failed", "rejected", "waiting", "not selected", "skipped", "missing"]
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,12 @@ class Provenance:
 
 @dataclass(frozen=True)
 class StageTiming:
-    """One stage's part of the duration."""
+    """One stage's part of the duration: wall time, and processing time summed over its samples."""
 
     name: str
     seconds: float
     state: State = "done"
+    processing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -142,3 +143,5 @@ class IndexData:
     entries: tuple[IndexEntry, ...]
     warnings: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    counts: tuple[tuple[str, int], ...] = ()
+    stages: tuple[StageTiming, ...] = ()

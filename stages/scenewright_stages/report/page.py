@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -29,6 +28,9 @@ _STATE_WORDS: dict[State, str] = {
     "done": "Done",
     "warning": "Done with warnings",
     "failed": "Failed",
+    "rejected": "Rejected",
+    "waiting": "Waiting for a choice",
+    "not selected": "Not selected",
     "skipped": "Skipped",
     "missing": "No record",
 }
@@ -55,17 +57,16 @@ def render_index(data: IndexData) -> str:
         ValueError: a link leaves the page's folder.
     """
     check_links(entry.href for entry in data.entries)
-    counts = Counter(entry.state for entry in data.entries)
     return render_page(
         _TEMPLATES / "index.html.j2",
         data,
         entries=sorted(data.entries, key=_worst_first),
-        counts=[(state, counts[state]) for state in _STATE_WORDS if counts[state]],
+        counts=data.counts,
     )
 
 
 def _worst_first(entry: IndexEntry) -> tuple[int, str]:
-    order = ("failed", "missing", "warning", "skipped", "done")
+    order = ("failed", "missing", "waiting", "warning", "rejected", "skipped", "not selected", "done")
     return order.index(entry.state), entry.sample
 
 

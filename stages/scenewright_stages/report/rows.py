@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from scenewright_stages.backends.runtime.registry import find_backend
 from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.records import Record
+from scenewright_stages.contract.results import stage_time
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report.data import Failure, Link, Parameter, Provenance, StageTiming, State
 
@@ -58,20 +59,25 @@ def warnings_of(outcome: SampleOutcome) -> tuple[str, ...]:
     )
 
 
-def state_of(outcome: SampleOutcome, last_stage: str) -> State:
-    """How a sample ended, if its result comes from `last_stage`."""
-    if next(failures_of(outcome), None) is not None:
-        return "failed"
-    last = outcome.records.get(last_stage)
-    if last is None or last.state != "done":
-        return "missing"
+_WORST_FIRST: tuple[State, ...] = ("failed", "missing", "skipped", "warning")
+
+
+def state_of(outcome: SampleOutcome) -> State:
+    """How a sample ended, by the account of publish; done with warnings is a state of its own."""
+    if outcome.end != "done":
+        return outcome.end
     return "warning" if warnings_of(outcome) else "done"
 
 
-def timings(records: Mapping[str, Record]) -> Iterator[StageTiming]:
-    """How long each stage took and how it ended."""
-    for name, record in records.items():
-        yield StageTiming(name, record.seconds, _timing_state(record))
+def timings(outcome: SampleOutcome, order: Sequence[str] = ()) -> Iterator[StageTiming]:
+    """How long each stage took, samples below this one included, and how it ended; in `order` as far as it goes."""
+    records = outcome.all_records()
+    place = {name: position for position, name in enumerate(order)}
+    for name in sorted(records, key=lambda name: place.get(name, len(place))):
+        time = stage_time(records[name])
+        states = [_timing_state(record) for record in records[name]]
+        worst: State = next((state for state in _WORST_FIRST if state in states), "done")
+        yield StageTiming(name, time.wall_seconds, worst, time.seconds)
 
 
 def provenance_rows(records: Mapping[str, Record], own: Mapping[str, Evidence]) -> Iterator[Provenance]:

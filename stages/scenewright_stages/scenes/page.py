@@ -14,6 +14,7 @@ from typing import Any
 from scenewright_stages.contract.backends import Evidence
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.records import OutputFile
+from scenewright_stages.contract.results import Results, total_time
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report.assets import viewer_script
 from scenewright_stages.report.data import (
@@ -112,6 +113,7 @@ def scene_facts(
     link_labels: Sequence[tuple[str, str]],
     change: NextStep,
     own_evidence: Mapping[str, Evidence] | None = None,
+    results: Results = Results(),  # noqa: B008 - frozen
 ) -> SceneData:
     """The common content of a scene's page without images; reporters add those with `dataclasses.replace`.
 
@@ -119,20 +121,21 @@ def scene_facts(
         link_labels: output and label of the files of the last stage.
         change: how to change the result.
         own_evidence: basis of results by what is not a backend but a method of the pipeline.
+        results: how the job ended; it has the order of the stages.
     """
     splats = next((file.path for file in _splat_files(outcome, last_stage)), "")
     opened = (NextStep("Open it in any viewer of Gaussian splats, such as SuperSplat:", splats),) if splats else ()
     return SceneData(
         title=outcome.sample.id,
         pipeline=pipeline,
-        state=state_of(outcome, last_stage),
+        state=state_of(outcome),
         spec_hash=str(job.get("workHash", "")),
-        duration=sum(record.seconds for record in outcome.records.values()),
+        duration=total_time(outcome.times().values()).wall_seconds,
         job=job_name(job),
         warnings=warnings_of(outcome),
         parameters=tuple(parameter_rows(params, type(params)())),
         provenance=tuple(provenance_rows(outcome.records, own_evidence or {})),
-        stages=tuple(timings(outcome.records)),
+        stages=tuple(timings(outcome, [stage.name for stage in results.stages])),
         failures=tuple(failures_of(outcome)),
         links=tuple(links(outcome, last_stage, link_labels)),
         guess=_guess(outcome),
@@ -176,31 +179,33 @@ def render_scene(data: SceneData) -> str:
     )
 
 
-def render_scenes(
-    outcomes: Sequence[SampleOutcome], job: Mapping[str, Any], pipeline: str, entries: Iterable[IndexEntry]
-) -> str:
-    """The overview of several scenes as HTML text (UTF-8)."""
+def render_scenes(job: Mapping[str, Any], pipeline: str, entries: Iterable[IndexEntry], results: Results) -> str:
+    """The overview of several scenes as HTML text (UTF-8); every number and warning is from the results."""
+    causes = [cause for cause in results.causes if cause.end in ("failed", "missing")]
     return render_index(
         IndexData(
             title=job_name(job),
             pipeline=pipeline,
             spec_hash=str(job.get("workHash", "")),
-            duration=sum(record.seconds for outcome in outcomes for record in outcome.records.values()),
+            duration=results.time.wall_seconds,
             entries=tuple(entries),
-            failures=tuple(failure for outcome in outcomes for failure in failures_of(outcome)),
+            warnings=tuple(results.warnings),
+            failures=tuple(Failure(each.sample, each.stage, each.reason, each.message) for each in causes),
+            counts=tuple(results.counted()),
+            stages=tuple(
+                StageTiming(stage.name, stage.time.wall_seconds, "done", stage.time.seconds)
+                for stage in results.stages
+                if stage.time.wall_seconds
+            ),
         )
     )
 
 
-def index_entry(
-    outcome: SampleOutcome, last_stage: str, picture: Picture | None, metrics: Iterable[Metric]
-) -> IndexEntry:
-    """A scene's entry in the overview; links to its page if the last stage is done."""
-    state = state_of(outcome, last_stage)
-    failure = next(failures_of(outcome), None)
-    message = f"{failure.reason}: {failure.message}" if failure else " ".join(warnings_of(outcome))
-    href = f"{outcome.sample.id}/report.html" if state in ("done", "warning") else ""
-    return IndexEntry(outcome.sample.id, state, href, picture, message, tuple(metrics))
+def index_entry(outcome: SampleOutcome, picture: Picture | None, metrics: Iterable[Metric]) -> IndexEntry:
+    """A scene's entry in the overview; links to its page if it is done."""
+    why = f"{outcome.reason}: {outcome.message}" if outcome.reason else " ".join(warnings_of(outcome))
+    href = f"{outcome.sample.id}/report.html" if outcome.end == "done" else ""
+    return IndexEntry(outcome.sample.id, state_of(outcome), href, picture, why, tuple(metrics))
 
 
 def measured(outcome: SampleOutcome, stage: str) -> Mapping[str, Any]:

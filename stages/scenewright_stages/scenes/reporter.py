@@ -65,18 +65,15 @@ class ScenePages(Reporter, Generic[ParamsT]):
 
     def index_page(self, outcomes: Sequence[SampleOutcome], job: Mapping[str, Any]) -> str:
         """The overview of several scenes."""
-        entries = (
-            index_entry(outcome, self.last_stage, self._thumbnail(outcome), self.index_metrics(outcome))
-            for outcome in outcomes
-        )
-        return render_scenes(outcomes, job, self.title, entries)
+        entries = (index_entry(outcome, self._thumbnail(outcome), self.index_metrics(outcome)) for outcome in outcomes)
+        return render_scenes(job, self.title, entries, self.results)
 
     def scene(self, outcome: SampleOutcome, job: Mapping[str, Any]) -> SceneData:
         """Everything on the page of one scene."""
         params = self.params.model_validate(job.get("spec", {}).get(self.block) or {})
         files, video = outcome.files, (self.last_stage, "video")
         data = scene_facts(
-            outcome, job, self.title, self.last_stage, params, self.links, self.change, self.own_evidence
+            outcome, job, self.title, self.last_stage, params, self.links, self.change, self.own_evidence, self.results
         )
         pictures = (
             photograph(read_png(files[key]()), caption, caption)

@@ -190,7 +190,7 @@ def test_the_overview_lists_trouble_first_with_reasons() -> None:
         IndexEntry("lost", "missing"),
         IndexEntry("bad <i>", "failed", message="ImageTooLarge: 30000x30000"),
     )
-    html = render_index(IndexData("job", "VistaDream", "ab12", 60, entries))
+    html = render_index(IndexData("job", "VistaDream", "ab12", 60, entries, counts=(("done", 1), ("failed", 1))))
     text = Elements(html).text
     assert text.index("ImageTooLarge") < text.index(" lost ") < text.index(" good ")
     assert "1 failed" in text

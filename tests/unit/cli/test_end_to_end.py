@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agreement import assert_numbers_agree
 from plugins import with_plugins
+
+from scenewright_stages.contract import layout
 
 MANIFEST = """
 apiVersion: scenewright.io/v1alpha1
@@ -35,7 +38,12 @@ def job(tmp_path: Path) -> Path:
 def scenewright(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **with_plugins(toy="toy_pipeline:PIPELINE")}
     command = [sys.executable, "-m", "scenewright.cli.main", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    output = Path(str(arguments[1])).parent / "out" if len(arguments) > 1 else Path()
+    if arguments[0] in ("run", "retry") and (output / layout.SUMMARY).exists() and done.returncode in (0, 1):
+        told = json.loads(done.stdout)["jobs"][0] if "-o" in arguments else None
+        assert_numbers_agree(output, told, "" if told else done.stdout)
+    return done
 
 
 def planned(job: Path, *options: str) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,70 @@
+"""Whether everything that tells how a run ended tells the same numbers: one check for all end-to-end tests."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scenewright_stages.contract import layout
+from scenewright_stages.contract.results import duration_text
+from scenewright_stages.contract.samples import WHOLE_ID
+
+WORDS = ("done", "failed", "rejected", "waiting", "notSelected", "missing")
+
+
+def assert_numbers_agree(output: Path, job: Mapping[str, Any] | None = None, terminal: str = "") -> None:
+    """Asserts that summary, manifest, publication, pages and the terminal or its JSON have the same numbers.
+
+    Args:
+        output: folder of the publication.
+        job: the job in the JSON of ``scenewright run -o json``, if there is one.
+        terminal: what ``scenewright run`` printed, if it was for people.
+    """
+    summary = json.loads((output / layout.SUMMARY).read_text())
+    units = {word: summary["samples"].get(word, 0) for word in WORDS}
+    assert sum(units.values()) == summary["samples"]["total"]
+    lines = [json.loads(line) for line in (output / layout.MANIFEST).read_text().splitlines()]
+    ids = [line["id"] for line in lines]
+    # What stands for the whole job has a line and is no unit.
+    assert units["done"] in (len(ids), len(ids) - ids.count(WHOLE_ID)), (ids, summary["samples"])
+    for line in lines:
+        for file in line["files"].values():
+            path = output / file["path"]
+            assert path.exists() or "{number" in file["path"], f"the manifest names {path}, which nobody made"
+    with (output / layout.DROPPED).open(newline="") as file:
+        reasons = [row["reason"] for row in csv.DictReader(file)]
+    assert all(number <= reasons.count(reason) for reason, number in summary["reasons"].items())
+    published = json.loads((output / layout.PUBLISHED).read_text())["samples"]
+    assert published == {"total": summary["samples"]["total"], **_counted(units)}
+    _assert_page(output / layout.REPORT, units, summary)
+    if job is not None:
+        assert {word: job["units"].get(word, 0) for word in WORDS} == units
+        assert job["times"]["total"]["wallSeconds"] == summary["times"]["total"]["wallSeconds"]
+        assert job["warnings"] == summary["warnings"]
+    if " done" in terminal:
+        assert f"{units['done']} sample" in terminal
+    if wall := re.search(r"^time: (.+?) \(processing", terminal, re.MULTILINE):
+        assert wall[1] == duration_text(summary["times"]["total"]["wallSeconds"])
+
+
+def _assert_page(path: Path, units: Mapping[str, int], summary: Mapping[str, Any]) -> None:
+    """A page that counts samples counts these; the page of a single scene has its time."""
+    if not path.exists():
+        assert any(layout.REPORT in warning for warning in summary["warnings"]) or not units
+        return
+    text = path.read_text()
+    pills = re.findall(r'<li class="pill [a-z ]+">([\d,]+) ([a-z ]+)</li>', text)
+    if pills:
+        shown = {html.unescape(word): int(number.replace(",", "")) for number, word in pills}
+        assert {word: number for word, number in shown.items() if number} == _counted(units)
+    if "<dt>Time</dt>" in text:
+        assert f"<dt>Time</dt><dd>{duration_text(summary['times']['total']['wallSeconds'])}</dd>" in text
+
+
+def _counted(units: Mapping[str, int]) -> dict[str, int]:
+    return {word.replace("notSelected", "not selected"): number for word, number in units.items() if number}
