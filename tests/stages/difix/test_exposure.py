@@ -109,7 +109,7 @@ def capture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., St
     """Runs the stage on photographs that lie in memory."""
 
     def run(photographs: PosedPhotographs, **changes: Any) -> StageResult:
-        monkeypatch.setattr(captures, "read_capture", lambda *_: SimpleNamespace(notes=()))
+        monkeypatch.setattr(captures, "read_capture", lambda *_: SimpleNamespace(notes=(), shots=(), points=()))
         monkeypatch.setattr(captures, "load_photographs", lambda *_: photographs)
         params = ReconstructParams.model_validate(changes)
         stage = CaptureStage(StageContext(stages(params)[0], params, ModelSettings(device="cpu")))

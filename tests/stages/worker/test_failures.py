@@ -9,7 +9,8 @@ import pytest
 from toy_harness import Toy
 from toy_pipeline import write_inputs
 
-from scenewright_stages.contract.reports import MAXIMUM_REPORT_BYTES, Report
+from scenewright_stages.contract.errors import ExitCode
+from scenewright_stages.contract.reports import MAXIMUM_REPORT_BYTES, PACKAGE_MISSING, Report
 
 
 def failure(toy: Toy, stage: str = "double", sample: str = "s0001") -> tuple[str, str]:
@@ -130,8 +131,8 @@ def test_a_late_sample_ends_the_process_with_30_and_is_passed_over(toy: Toy) -> 
 
 def test_a_broken_implementation_ends_the_process_with_its_reason(toy: Toy) -> None:
     toy.pipeline = "toy_broken:PIPELINE"
-    assert toy.step("double", fold_index=True) == 1
-    assert toy.report("double").reason == "ModuleNotFoundError"
+    assert toy.step("double", fold_index=True) == ExitCode.CONFIGURATION
+    assert toy.report("double").reason == PACKAGE_MISSING
 
 
 def test_the_report_of_many_long_failures_fits_a_termination_message(toy: Toy) -> None:

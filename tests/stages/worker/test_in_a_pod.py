@@ -18,6 +18,7 @@ from toy_pipeline import runs
 
 from cluster.processes import accepts_connections
 from cluster.storage import StorageServer
+from scenewright_stages.contract.errors import ExitCode
 from scenewright_stages.contract.reports import MAXIMUM_PUSH_BYTES, MAXIMUM_REPORT_BYTES, Push, Report
 from scenewright_stages.store import open_store
 
@@ -209,7 +210,7 @@ def test_storage_that_is_away_for_half_a_minute_costs_a_pod_nothing(
     assert code == 0 and toy.report("double").stages["double"].done == 12
     assert len(runs(toy.folder)) == 12, "no sample was made twice"
     code, _ = _run_through_an_outage(tmp_path / "hasty", s3_bucket, s3_server)
-    assert code == 21
+    assert code == ExitCode.STORAGE_FAULT
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.vision.imaging.images.loading import load_srgb
+from scenewright_stages.vision.places.worlds import levelling
 from scenewright_stages.vision.places.worlds.levelling import measured_up, stated_turn, tilt_degrees, turned_sphere
 from scenewright_stages.vision.types import Float32Array
 from scenewright_stages.worldexplorer.depth import guessed
@@ -59,6 +60,17 @@ def test_a_scene_without_straight_edges_gives_no_vertical() -> None:
     random = np.random.default_rng(0)
     noise = cv2.GaussianBlur(random.random((ROWS, 2 * ROWS, 3)).astype(np.float32), (0, 0), 6)
     assert measured_up(np.clip((noise - 0.5) * 6 + 0.5, 0, 1)) is None
+
+
+def test_edges_too_few_of_which_agree_give_no_vertical(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two edges always meet somewhere, which says nothing; these lie in fewer views than a vertical needs."""
+    random = np.random.default_rng(1)
+    for _ in range(200):
+        normals = random.normal(size=(8, 3))
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        edges = normals, random.uniform(0.1, 1.0, 8), np.arange(8) % 3
+        monkeypatch.setattr(levelling, "_edges", lambda _, edges=edges: edges)
+        assert measured_up(np.zeros((ROWS, 2 * ROWS, 3), np.float32)) is None
 
 
 @pytest.mark.parametrize("stated", [{}, {"PoseRollDegrees": 20}, {"PoseRollDegrees": -20}])

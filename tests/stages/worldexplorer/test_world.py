@@ -356,8 +356,8 @@ def test_a_batch_says_how_each_entry_ended() -> None:
     bad = Sample("stylized/index_0004", attributes={"index": 4, "variant": "stylized"})
     (view, *_) = bad.children(views_of(bad))
     dropped = [
-        Dropped(view, "expand-in", "UpstreamFailed", "scaffold failed: NotAPanorama"),
         Dropped(bad, "scaffold", "NotAPanorama", "too high"),
+        Dropped(view, "expand-in", "UpstreamFailed", "scaffold failed: NotAPanorama", follows=True),
     ]
     made = {name: Record(done.id, name, "key", "done") for name in ("scaffold", "points", "export")}
     files = batch_files(Catalogue("rooms", [CatalogueEntry(done, made)], {}, dropped, at=86_400.0, seconds=12.34))

@@ -197,6 +197,8 @@ def measured_up(panorama: Float32Array) -> NDArray[np.float64] | None:
     rivals = scores[drawn @ best < _APART]
     for _ in range(3):
         agreeing = np.abs(normals @ best) < _ON_LINE
+        if agreeing.sum() < _LEAST_VIEWS:
+            return None
         weighted = normals[agreeing] * np.sqrt(lengths[agreeing])[:, None]
         found = np.linalg.svd(weighted, full_matrices=False)[2][-1]
         best = found if found[1] < 0 else -found
