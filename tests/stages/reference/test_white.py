@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_image
 
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.reference.params import WhiteParams
-from scenewright_stages.reference.white import _check_cut, _standing, read_object_mask
+from scenewright_stages.reference.white import _check_cut, _ground_contact, read_object_mask
 from scenewright_stages.vision.imaging.matting import refine_matte
 from scenewright_stages.vision.subjects.cutting import cut_by_box, cut_from_border
 from scenewright_stages.vision.subjects.scenery.props import draw_prop
@@ -129,6 +129,6 @@ def test_a_straight_lower_edge_does_not_put_the_camera_on_the_table() -> None:
     for row in (60, 150):
         # 40 pixels of radius, seen from 30 degrees above.
         cup |= ((columns - 79.5) / 40) ** 2 + ((rows - row) / 20) ** 2 <= 1
-    assert base_of(box).pitch < 8 < _standing(box, None).pitch < 25
-    assert _standing(cup, None) == base_of(cup)
-    assert _standing(box, 5.0).pitch == 5.0
+    assert base_of(box).pitch < 8 < _ground_contact(box, None).pitch < 25
+    assert _ground_contact(cup, None) == base_of(cup)
+    assert _ground_contact(box, 5.0).pitch == 5.0

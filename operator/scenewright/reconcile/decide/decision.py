@@ -11,8 +11,7 @@ from datetime import datetime
 from scenewright.api.status import ENDS, Condition, StageStatus, Status, number_texts, rate_text
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import Observed, Refusal
-from scenewright.reconcile.decide import blockers as holdups
-from scenewright.reconcile.decide import chain, counts
+from scenewright.reconcile.decide import blockers, chain, counts
 from scenewright.reconcile.decide.actions import Decision, Inspect
 from scenewright.reconcile.decide.conditions import conditions_of, events_of, warning_of
 from scenewright.reconcile.decide.context import DecideSettings, DecisionContext, PartialDecision, Run, earliest
@@ -30,7 +29,7 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
     status and its Jobs.
     """
     context = DecisionContext(observed, settings, now, read_status(observed.object.status))
-    released, again_after = holdups.releases(context)
+    released, again_after = blockers.releases(context)
     if observed.object.deleting:
         return Decision(tuple(released), again_after=again_after)
     has_ended = context.before.phase in ENDS and bool(observed.object.begun_work)
