@@ -24,7 +24,7 @@ ALL_BACKENDS = [pytest.param(spec, id=f"{spec.capability}-{spec.name}") for spec
 
 def test_the_registry_loads_nothing_heavy() -> None:
     program = (
-        "import sys; from scenewright_stages.backends import choices, registry;"
+        "import sys; from scenewright_stages.backends.runtime import choices, registry;"
         "from scenewright_stages.backends.runtime.cache import weights; registry.backends();"
         "print([name for name in ('torch', 'numpy', 'cv2', 'diffusers', 'transformers') if name in sys.modules])"
     )
