@@ -16,7 +16,7 @@ from torch import Tensor
 from scenewright_stages.backends.albedo.interface import check_albedo
 from scenewright_stages.backends.normals.interface import check_normals
 from scenewright_stages.backends.runtime.batching import Batcher
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import BrokenWeights, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import batch_size, quiet_diffusers
@@ -28,6 +28,7 @@ from scenewright_stages.backends.runtime.tensors import (
     staged,
     torch_dtype,
 )
+from scenewright_stages.vision.types import Float32Array
 
 # Marigold's camera looks along -z with y up (diffusers' docs); this project's looks along z with y down.
 _CAMERA_FROM_MARIGOLD = (1.0, -1.0, -1.0)
@@ -90,7 +91,7 @@ class MarigoldModel:
         )
         pipeline.set_progress_bar_config(disable=True)
 
-    def predict(self, srgb: FloatImage, seed: int) -> FloatImage:
+    def predict(self, srgb: Float32Array, seed: int) -> Float32Array:
         """(H, W, 3) float32 values of the target at the image's size."""
         return self._ask(_Question(staged(srgb, self._device), seed)).array()
 
@@ -122,7 +123,7 @@ class MarigoldModel:
         return returning(targets.float().permute(0, 2, 3, 1).contiguous())
 
 
-def scale_of(albedo_linear: FloatImage, image_linear: FloatImage, alpha: FloatImage) -> float:
+def scale_of(albedo_linear: Float32Array, image_linear: Float32Array, alpha: Float32Array) -> float:
     """The scale of an albedo of unknown scale, such that the subject's brightest shading is full light.
 
     Args:
@@ -149,7 +150,9 @@ class MarigoldAlbedo(MarigoldModel):
         self._is_linear = about.get("prediction_space", "srgb") == "linear"
         self._is_up_to_scale = bool(about.get("up_to_scale", False))
 
-    def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
+    def estimate(
+        self, srgb: Float32Array, alpha: Float32Array, seed: int = 0
+    ) -> tuple[Float32Array, Float32Array | None]:
         """See ``AlbedoEstimator.estimate``."""
         from scenewright_stages.vision.imaging.colour import linear_from_srgb, srgb_from_linear
 
@@ -165,7 +168,7 @@ class MarigoldAlbedo(MarigoldModel):
 class MarigoldNormals(MarigoldModel):
     """A ``NormalEstimator``."""
 
-    def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
+    def estimate(self, srgb: Float32Array, alpha: Float32Array) -> Float32Array:
         """See ``NormalEstimator.estimate``; the first latents are those of seed 0."""
         return check_normals(self.predict(srgb, 0) * np.array(_CAMERA_FROM_MARIGOLD, np.float32), srgb)
 

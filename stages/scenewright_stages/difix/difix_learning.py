@@ -25,11 +25,11 @@ from scenewright_stages.backends.fix.difix_network import DifixNetwork, padded
 from scenewright_stages.backends.fix.interface import FlawedView
 from scenewright_stages.backends.perception.interface import Perception
 from scenewright_stages.backends.runtime.acceleration import INDUCTOR
-from scenewright_stages.backends.runtime.capability import FloatImage
 from scenewright_stages.difix.fixer_params import DifixLossParams, FixerParams
 from scenewright_stages.difix.learning import CHECKPOINT, Learner
 from scenewright_stages.difix.pairs_data import PairFiles, load_pair, load_reference
 from scenewright_stages.difix.team import Team
+from scenewright_stages.vision.types import Float32Array
 
 _LATENTS_LIMIT = 1 << 28
 """Bytes of kept latents, for some 1,800 references and their mirror images at 576x1024."""
@@ -130,7 +130,7 @@ class DifixLearner(Learner[DifixNetwork]):
         """Compiles the trained network, but not its rarely used mean; see ``compile_network``."""
         self.network.compile_parts(cache_dir, backend)
 
-    def fix(self, pair: PairFiles) -> FloatImage:
+    def fix(self, pair: PairFiles) -> Float32Array:
         """See ``Learner.fix``."""
         return run_difix(self.mean, self._seen(pair))
 

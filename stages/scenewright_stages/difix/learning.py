@@ -18,12 +18,12 @@ import torch
 
 from scenewright_stages.backends.fix.classic import run_network, save_checkpoint, tensors_of
 from scenewright_stages.backends.fix.network import FixNetwork
-from scenewright_stages.backends.runtime.capability import FloatImage
 from scenewright_stages.difix.fixer_params import FixerParams, LossParams
 from scenewright_stages.difix.pairs_data import LoadedPair, PairFiles, load_pair
 from scenewright_stages.difix.strategies import evenly_spaced
 from scenewright_stages.difix.team import Team
 from scenewright_stages.vision.imaging.metrics import array_psnr
+from scenewright_stages.vision.types import Float32Array
 
 _WARM_UP = 20
 _CLIP = 1.0
@@ -69,7 +69,7 @@ class Learner(ABC, Generic[NetworkT]):
         """
 
     @abstractmethod
-    def fix(self, pair: PairFiles) -> FloatImage:
+    def fix(self, pair: PairFiles) -> Float32Array:
         """A pair's render, repaired with the EMA weights."""
 
     @abstractmethod
@@ -153,7 +153,7 @@ class ClassicLearner(Learner[FixNetwork]):
         torch.autograd.backward(loss)
         return loss.detach()
 
-    def fix(self, pair: PairFiles) -> FloatImage:
+    def fix(self, pair: PairFiles) -> Float32Array:
         """See ``Learner.fix``."""
         return run_network(self.mean, load_pair(pair).view)
 

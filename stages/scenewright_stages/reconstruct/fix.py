@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from scenewright_stages.backends.fix.interface import FIX, Fixer, FlawedView
-from scenewright_stages.backends.runtime.capability import FloatImage
 from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.captures import nearest
 from scenewright_stages.contract.errors import Abandoned
@@ -38,6 +37,7 @@ from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.training import OnSegment, TrainingSettings, train, weighted
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
+from scenewright_stages.vision.types import Float32Array
 
 _SHOWN = 6
 _SCENE, _ROUNDS = "scene.npz", "rounds.json"
@@ -73,7 +73,7 @@ class Repair:
 
     camera: Camera
     flawed: FlawedView
-    fixed: FloatImage
+    fixed: Float32Array
 
     def view(self) -> View:
         """As a training view; masks out pixels that the render does not cover, where a fixer could only guess."""
@@ -268,7 +268,7 @@ def nearest_training(photographs: PosedPhotographs, roles: Roles, camera: Camera
     return found
 
 
-def strips(repairs: Sequence[Repair]) -> FloatImage:
+def strips(repairs: Sequence[Repair]) -> Float32Array:
     """Render, repaired render and warped reference side by side, one row per view."""
     rows = [np.concatenate([each.flawed.srgb, each.fixed, each.flawed.warped], axis=1) for each in repairs]
     height, width = (max(row.shape[axis] for row in rows) for axis in (0, 1))

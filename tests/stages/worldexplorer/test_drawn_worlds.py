@@ -14,12 +14,13 @@ from world_chain import TINY, Chain
 from world_panoramas import room_panorama
 
 from scenewright_stages.backends.novel_views.interface import PathTask, Progress, ViewGenerator, ignore
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.contract.stage import ModelSettings
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.places.worlds.memory import WorldFrame
 from scenewright_stages.vision.places.worlds.motions import target_cameras, targets_of, view_camera
 from scenewright_stages.vision.places.worlds.panorama import cut_view
+from scenewright_stages.vision.types import Float32Array
 from scenewright_stages.worldexplorer.drawing import drawn_path, drawn_turn
 from scenewright_stages.worldexplorer.params import ExpansionParams, ScaffoldParams, WorldExplorerParams
 from scenewright_stages.worldexplorer.photograph import Photograph
@@ -34,11 +35,11 @@ class Recorder:
 
     record = BackendRecord("novel-views", "recorder", "model")
 
-    def __init__(self, panorama: FloatImage) -> None:
+    def __init__(self, panorama: Float32Array) -> None:
         self.panorama = panorama
         self.tasks: list[PathTask] = []
 
-    def draw(self, task: PathTask, progress: Progress = ignore) -> list[FloatImage]:
+    def draw(self, task: PathTask, progress: Progress = ignore) -> list[Float32Array]:
         self.tasks.append(task)
         return [cut_view(self.panorama, camera) for camera in task.targets]
 

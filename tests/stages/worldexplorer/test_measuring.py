@@ -16,7 +16,7 @@ from synthetic.world import finer
 from world_panoramas import room, room_panorama
 
 from scenewright_stages.backends.geometry.interface import ViewGeometry
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.vision.gaussians.renderers import renderer_for
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -29,6 +29,7 @@ from scenewright_stages.vision.places.worlds.memory import WorldFrame
 from scenewright_stages.vision.places.worlds.mesh import Surface
 from scenewright_stages.vision.places.worlds.motions import target_cameras
 from scenewright_stages.vision.places.worlds.surfels import panorama_surfels
+from scenewright_stages.vision.types import Float32Array
 from scenewright_stages.worldexplorer.measuring import estimated_pictures, measured_start
 from scenewright_stages.worldexplorer.params import PointsParams
 from scenewright_stages.worldexplorer.similarity import Similarity
@@ -77,7 +78,7 @@ class Oracle:
     def __init__(self, frames: Sequence[WorldFrame], noise: float = 0.002) -> None:
         self.frames, self.noise = frames, noise
 
-    def estimate(self, pictures: Sequence[FloatImage]) -> list[ViewGeometry]:
+    def estimate(self, pictures: Sequence[Float32Array]) -> list[ViewGeometry]:
         draws = np.random.default_rng(0)
         size = (SIZE * 3 // 4, SIZE * 3 // 4)
         found = []

@@ -18,7 +18,7 @@ from world_panoramas import room_panorama
 
 from scenewright_stages.backends.inpaint.interface import FillGuide, Inpainter
 from scenewright_stages.backends.novel_views.interface import PathTask, Progress, ignore
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.similarity.interface import SimilarityModel
 from scenewright_stages.backends.text_to_image.facts import FLUX
 from scenewright_stages.backends.text_to_image.interface import TextToImage
@@ -28,7 +28,7 @@ from scenewright_stages.contract.stage import ModelSettings, Pixels
 from scenewright_stages.vision.places.worlds.gaps import seen_between
 from scenewright_stages.vision.places.worlds.motions import view_camera
 from scenewright_stages.vision.places.worlds.panorama import cut_view, rays_of
-from scenewright_stages.vision.types import Mask
+from scenewright_stages.vision.types import Float32Array, Mask
 from scenewright_stages.worldexplorer import candidates, scaffold
 from scenewright_stages.worldexplorer.candidates import fill_settings
 from scenewright_stages.worldexplorer.params import ScaffoldParams, WorldExplorerParams
@@ -48,7 +48,7 @@ class RoomDrawer:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
 
-    def draw(self, prompt: str, size: int, seed: int = 0) -> FloatImage:
+    def draw(self, prompt: str, size: int, seed: int = 0) -> Float32Array:
         self.asked.append((prompt, seed))
         number = TEXTS.index(prompt.partition(",")[0])
         return cut_view(ROOM, view_camera(2 * number, size))
@@ -62,7 +62,7 @@ class RoomTurner:
 
     record = BackendRecord("novel-views", "room", "model")
 
-    def draw(self, task: PathTask, progress: Progress = ignore) -> list[FloatImage]:
+    def draw(self, task: PathTask, progress: Progress = ignore) -> list[Float32Array]:
         return [cut_view(ROOM, camera) for camera in task.targets]
 
     def anchors_of(self, targets: int, inputs: int) -> Sequence[int]:
@@ -80,7 +80,7 @@ class SecondBest:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def pictures(self, srgb: Sequence[FloatImage]) -> NDArray[np.float32]:
+    def pictures(self, srgb: Sequence[Float32Array]) -> NDArray[np.float32]:
         angles = [0.0 if number == 1 else 1.0 for number in range(len(srgb))]
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
@@ -104,8 +104,8 @@ class NoiseFiller:
     record = BackendRecord("inpaint", "noise", "classic")
 
     def fill(
-        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
-    ) -> FloatImage:
+        self, srgb: Float32Array, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> Float32Array:
         noise = np.random.default_rng(seed).random(srgb.shape, np.float32)
         return np.where(hole[..., None], noise, srgb)
 
@@ -141,13 +141,13 @@ def photograph(folder: Path, width: int = 96, height: int = 96) -> Path:
     return path
 
 
-def final_views(chain: Chain) -> list[FloatImage]:
+def final_views(chain: Chain) -> list[Float32Array]:
     views = chain.made["scaffold", "world"].outputs["views"]
     assert isinstance(views, list)
     return [each.values.astype(np.float32) / 255 for each in views]
 
 
-def psnr(first: FloatImage, second: FloatImage, mask: Any = slice(None)) -> float:
+def psnr(first: Float32Array, second: Float32Array, mask: Any = slice(None)) -> float:
     return float(-10 * np.log10(np.mean((first[mask] - second[mask]) ** 2)))
 
 

@@ -9,17 +9,20 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.vision.imaging.albedo import AlbedoOptions, estimate_albedo
+from scenewright_stages.vision.types import Float32Array
 
 
 @runtime_checkable
 class AlbedoEstimator(Backend, Protocol):
     """Removes lighting from an image."""
 
-    def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
+    def estimate(
+        self, srgb: Float32Array, alpha: Float32Array, seed: int = 0
+    ) -> tuple[Float32Array, Float32Array | None]:
         """Albedo at the image's size and, if the method provides it, the shading.
 
         Args:
@@ -38,7 +41,7 @@ class AlbedoEstimator(Backend, Protocol):
 ALBEDO = Capability("albedo", AlbedoEstimator)
 
 
-def check_albedo(albedo_srgb: FloatImage, srgb: FloatImage) -> FloatImage:
+def check_albedo(albedo_srgb: Float32Array, srgb: Float32Array) -> Float32Array:
     """The albedo clipped to [0, 1]. Raises BackendContractError unless it is finite and as large as the image."""
     if albedo_srgb.shape != srgb.shape or not np.isfinite(albedo_srgb).all():
         raise BackendContractError(f"the albedo {albedo_srgb.shape} does not fit {srgb.shape} or is not finite")
@@ -61,6 +64,8 @@ class ClassicAlbedo(WeightlessBackend):
             field = f"albedo.{request.facts.name}"
             raise UnsupportedOption(field, dict(request.context.options), [str(error)]) from error
 
-    def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
+    def estimate(
+        self, srgb: Float32Array, alpha: Float32Array, seed: int = 0
+    ) -> tuple[Float32Array, Float32Array | None]:
         """See ``AlbedoEstimator.estimate``; ignores the seed."""
         return estimate_albedo(srgb, alpha, self._method, self._options)

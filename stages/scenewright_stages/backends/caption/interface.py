@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import BackendContractError
 from scenewright_stages.backends.runtime.loading import WeightlessBackend
+from scenewright_stages.vision.types import Float32Array
 
 
 @runtime_checkable
 class Captioner(Backend, Protocol):
     """Describes an image in words."""
 
-    def caption(self, srgb: FloatImage, instruction: str) -> str:
+    def caption(self, srgb: Float32Array, instruction: str) -> str:
         """The answer to the instruction, in one paragraph.
 
         Raises:
@@ -30,6 +31,6 @@ CAPTION = Capability("caption", Captioner)
 class KnownLightCaption(WeightlessBackend):
     """The caption from the known light; the stage writes it itself, because only it knows the light."""
 
-    def caption(self, srgb: FloatImage, instruction: str) -> str:
+    def caption(self, srgb: Float32Array, instruction: str) -> str:
         """Raises BackendContractError, because this backend does not look at the image."""
         raise BackendContractError("the classic caption is made from the light's parameters, not from the picture")

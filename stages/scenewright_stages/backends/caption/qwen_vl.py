@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import TransformerModel, load_transformer
+from scenewright_stages.vision.types import Float32Array
 
 _TOKENS = 120
 _LONGEST_SIDE = 1024  # larger images need more memory and show no more of the light
@@ -44,7 +45,7 @@ class QwenCaptioner(TransformerModel):
         self._tokenizer, self._image_processor, self._tokens = tokenizer, image_processor, tokens
         self._lock = threading.Lock()
 
-    def caption(self, srgb: FloatImage, instruction: str) -> str:
+    def caption(self, srgb: Float32Array, instruction: str) -> str:
         """See ``Captioner.caption``."""
         from PIL import Image
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.backends.depth.interface import DepthEstimate, ProvidedDepthSource, check_depth_estimate
-from scenewright_stages.backends.runtime.capability import FloatImage
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.contract.errors import SampleError
@@ -15,6 +14,7 @@ from scenewright_stages.vision.geometry.depth.maps import ProvidedDepthError
 from scenewright_stages.vision.geometry.depth.prior import PriorSettings, estimate_prior
 from scenewright_stages.vision.geometry.depth.provided import read_provided, window_depth
 from scenewright_stages.vision.geometry.framing import PixelWindow
+from scenewright_stages.vision.types import Float32Array
 
 
 class ClassicDepth(WeightlessBackend):
@@ -35,7 +35,7 @@ class ClassicDepth(WeightlessBackend):
 
     def estimate(
         self,
-        srgb: FloatImage,
+        srgb: Float32Array,
         field_of_view_degrees: float | None = None,
         provided: ProvidedDepthSource | None = None,
     ) -> DepthEstimate:
@@ -56,7 +56,7 @@ class ProvidedDepth(WeightlessBackend):
 
     def estimate(
         self,
-        srgb: FloatImage,
+        srgb: Float32Array,
         field_of_view_degrees: float | None = None,
         provided: ProvidedDepthSource | None = None,
     ) -> DepthEstimate:
@@ -78,7 +78,7 @@ class ProvidedDepth(WeightlessBackend):
 
 def _window_of(
     source: ProvidedDepthSource, width: int, height: int
-) -> tuple[FloatImage, NDArray[np.float64] | None, tuple[str, ...]]:
+) -> tuple[Float32Array, NDArray[np.float64] | None, tuple[str, ...]]:
     """Depth, intrinsics and notes for the part of a map that the image shows, at the image's size."""
     whole = PixelWindow(left=0.0, top=0.0, scale=1.0, width=width, height=height)
     try:

@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from scenewright_stages.backends.depth.interface import DepthEstimate, ProvidedDepthSource, check_depth_estimate
 from scenewright_stages.backends.depth.maps import estimate_of, field_of_view_intrinsics, image_batch, resized_map
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest, ModelContext
 from scenewright_stages.backends.runtime.pretrained import TransformerModel, load_transformer
+from scenewright_stages.vision.types import Float32Array
 
 # Statistics of ImageNet, with which the DINOv2 backbone was trained.
 _MEAN = (0.485, 0.456, 0.406)
@@ -57,7 +58,7 @@ class DepthAnythingEstimator(TransformerModel):
     @torch.inference_mode()
     def estimate(
         self,
-        srgb: FloatImage,
+        srgb: Float32Array,
         field_of_view_degrees: float | None = None,
         provided: ProvidedDepthSource | None = None,
     ) -> DepthEstimate:
@@ -80,7 +81,7 @@ class DepthAnythingEstimator(TransformerModel):
             intrinsics = field_of_view_intrinsics(field_of_view_degrees, width, height)
         return check_depth_estimate(estimate_of(depth, intrinsics, is_metric, notes), height, width)
 
-    def _to_depth(self, answer: FloatImage, is_metric: bool) -> tuple[FloatImage, tuple[str, ...]]:
+    def _to_depth(self, answer: Float32Array, is_metric: bool) -> tuple[Float32Array, tuple[str, ...]]:
         if is_metric:
             return answer, ()
         assumed = self._assumed
@@ -95,7 +96,7 @@ def model_size(height: int, width: int, short_side: int, patch: int) -> tuple[in
     return max(patch, round(height * scale / patch) * patch), max(patch, round(width * scale / patch) * patch)
 
 
-def depth_from_relative(inverse: FloatImage, assumed: AssumedRange) -> FloatImage:
+def depth_from_relative(inverse: Float32Array, assumed: AssumedRange) -> Float32Array:
     """Depth from inverse depth of unknown scale and shift.
 
     ``1 / depth`` is linear through ``1 / far`` at the first percentile of the values and ``1 / near`` at the last;
@@ -121,7 +122,7 @@ def depth_from_relative(inverse: FloatImage, assumed: AssumedRange) -> FloatImag
     share = np.where(finite, np.maximum(values - low, 0) / (high - low), np.nan)
     nearest = 1 / assumed.near_metres
     farthest = nearest / assumed.far_near_ratio
-    depth: FloatImage = (1 / (farthest + share * (nearest - farthest))).astype(np.float32)
+    depth: Float32Array = (1 / (farthest + share * (nearest - farthest))).astype(np.float32)
     return depth
 
 

@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from scenewright_stages.backends.depth.interface import DepthEstimate, ProvidedDepthSource, check_depth_estimate
 from scenewright_stages.backends.depth.maps import estimate_of, field_of_view_intrinsics, image_batch, resized_map
-from scenewright_stages.backends.runtime.capability import FloatImage
 from scenewright_stages.backends.runtime.errors import BackendContractError
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import TransformerModel, load_transformer
+from scenewright_stages.vision.types import Float32Array
 
 # Statistics and limits of the published preprocessing and postprocessing.
 _MEAN = (0.5, 0.5, 0.5)
@@ -33,7 +33,7 @@ class DepthProEstimator(TransformerModel):
     @torch.inference_mode()
     def estimate(
         self,
-        srgb: FloatImage,
+        srgb: Float32Array,
         field_of_view_degrees: float | None = None,
         provided: ProvidedDepthSource | None = None,
     ) -> DepthEstimate:
@@ -61,7 +61,7 @@ def model_side(config: Any) -> int:
     return round(side)
 
 
-def metric_depth(canonical_inverse: FloatImage, field_of_view_degrees: float) -> FloatImage:
+def metric_depth(canonical_inverse: Float32Array, field_of_view_degrees: float) -> Float32Array:
     """Depth in metres: ``1 / depth = canonical * width / focal = canonical * 2 tan(field of view / 2)``.
 
     Args:

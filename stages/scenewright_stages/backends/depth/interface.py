@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import BackendContractError
-from scenewright_stages.vision.types import Mask
+from scenewright_stages.vision.types import Float32Array, Mask
 
 if TYPE_CHECKING:
     from scenewright_stages.vision.geometry.framing import PixelWindow
@@ -33,8 +33,8 @@ class DepthEstimate:
         notes: assumptions and extrapolations in this estimate.
     """
 
-    depth: FloatImage
-    confidence: FloatImage
+    depth: Float32Array
+    confidence: Float32Array
     intrinsics: NDArray[np.float64] | None
     is_metric: bool
     notes: tuple[str, ...] = field(default=())
@@ -72,7 +72,7 @@ class DepthEstimator(Backend, Protocol):
 
     def estimate(
         self,
-        srgb: FloatImage,
+        srgb: Float32Array,
         field_of_view_degrees: float | None = None,
         provided: ProvidedDepthSource | None = None,
     ) -> DepthEstimate:

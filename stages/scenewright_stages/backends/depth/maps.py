@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from scenewright_stages.backends.depth.interface import DepthEstimate
-from scenewright_stages.backends.runtime.capability import FloatImage
+from scenewright_stages.vision.types import Float32Array
 
 # A wider pinhole image is useless, and a narrower one has no perspective.
 _FIELD_OF_VIEW_LIMITS = (1.0, 170.0)
 
 
 def image_batch(
-    srgb: FloatImage, mean: tuple[float, ...], deviation: tuple[float, ...], device: str, dtype: torch.dtype
+    srgb: Float32Array, mean: tuple[float, ...], deviation: tuple[float, ...], device: str, dtype: torch.dtype
 ) -> Tensor:
     """(1, 3, H, W) normalised image on the device; the arithmetic is done in float32 before the conversion."""
     image = torch.from_numpy(np.ascontiguousarray(srgb)).permute(2, 0, 1)[None]
@@ -24,12 +24,12 @@ def image_batch(
     return normalised.to(device, dtype)
 
 
-def resized_map(values: Tensor, height: int, width: int, align_corners: bool = False) -> FloatImage:
+def resized_map(values: Tensor, height: int, width: int, align_corners: bool = False) -> Float32Array:
     """(H, W) float32 array from a (1, h, w) tensor, resampled bilinearly."""
     resized = functional.interpolate(
         values.float()[:, None], (height, width), mode="bilinear", align_corners=align_corners
     )
-    result: FloatImage = resized[0, 0].cpu().numpy()
+    result: Float32Array = resized[0, 0].cpu().numpy()
     return result
 
 
@@ -47,7 +47,7 @@ def field_of_view_intrinsics(degrees: float, width: int, height: int) -> NDArray
 
 
 def estimate_of(
-    depth: FloatImage, intrinsics: NDArray[np.float64] | None, is_metric: bool, notes: tuple[str, ...]
+    depth: Float32Array, intrinsics: NDArray[np.float64] | None, is_metric: bool, notes: tuple[str, ...]
 ) -> DepthEstimate:
     """An estimate from a model without confidence: 1 where the depth is valid, else 0 and infinite depth."""
     valid = np.isfinite(depth) & (depth > 0)

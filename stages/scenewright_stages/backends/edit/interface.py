@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import BackendContractError
+from scenewright_stages.vision.types import Float32Array
 
 
 @runtime_checkable
@@ -18,8 +19,8 @@ class Editor(Backend, Protocol):
     """Changes images by instructions."""
 
     def edit(
-        self, srgb: FloatImage, instruction: str, seed: int = 0, size: tuple[int, int] | None = None
-    ) -> FloatImage:
+        self, srgb: Float32Array, instruction: str, seed: int = 0, size: tuple[int, int] | None = None
+    ) -> Float32Array:
         """The edited image. Its content may move freely.
 
         Args:
@@ -39,7 +40,7 @@ class Editor(Backend, Protocol):
 EDIT = Capability("edit", Editor)
 
 
-def check_edit_request(srgb: FloatImage, instruction: str) -> None:
+def check_edit_request(srgb: Float32Array, instruction: str) -> None:
     """Refuses an invalid request.
 
     Raises:
@@ -53,7 +54,7 @@ def check_edit_request(srgb: FloatImage, instruction: str) -> None:
         raise ValueError("the instruction is empty")
 
 
-def check_edited(picture: FloatImage) -> FloatImage:
+def check_edited(picture: Float32Array) -> Float32Array:
     """The result clipped to [0, 1]. Raises BackendContractError if it is not finite."""
     if not np.isfinite(picture).all():
         raise BackendContractError("the edited picture has values that are not finite")

@@ -30,7 +30,7 @@ from scenewright_stages.backends.runtime.acceleration import (
     compile_option,
     quantise_to_float8,
 )
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.compile_beside import CompileBeside, blocks_beside
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest, ModelContext
@@ -38,6 +38,7 @@ from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.vision.imaging.colour import uint8_from_unit
+from scenewright_stages.vision.types import Float32Array
 
 PIPELINES = ("QwenImageEditPipeline", "QwenImageEditPlusPipeline")
 _NO_INSTRUCTION = " "
@@ -134,8 +135,8 @@ class QwenEditor:
         return self._beside.noted(self._record) if self._beside else self._record
 
     def edit(
-        self, srgb: FloatImage, instruction: str, seed: int = 0, size: tuple[int, int] | None = None
-    ) -> FloatImage:
+        self, srgb: Float32Array, instruction: str, seed: int = 0, size: tuple[int, int] | None = None
+    ) -> Float32Array:
         """See ``Editor.edit``."""
         check_edit_request(srgb, instruction)
         width, height = size or (srgb.shape[1], srgb.shape[0])
@@ -161,7 +162,7 @@ class QwenEditor:
         return self._held
 
     @torch.no_grad()
-    def _painted(self, srgb: FloatImage, instruction: str, seed: int, size: tuple[int, int]) -> FloatImage:
+    def _painted(self, srgb: Float32Array, instruction: str, seed: int, size: tuple[int, int]) -> Float32Array:
         from PIL import Image
 
         pipeline, settings = self.pipeline, self._settings
@@ -184,11 +185,11 @@ class QwenEditor:
             output_type="pt",
             return_dict=False,
         )[0]
-        painted: FloatImage = images[0].float().permute(1, 2, 0).cpu().numpy()
+        painted: Float32Array = images[0].float().permute(1, 2, 0).cpu().numpy()
         return painted
 
 
-def _fitted(picture: FloatImage, width: int, height: int) -> FloatImage:
+def _fitted(picture: Float32Array, width: int, height: int) -> Float32Array:
     """The image resized; its aspect ratio may change by the rounding to multiples of 32."""
     if picture.shape[:2] == (height, width):
         return picture

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from scenewright_stages.backends.fix.interface import FlawedView, check_fixed
 from scenewright_stages.backends.fix.network import FixNetwork
-from scenewright_stages.backends.runtime.capability import FloatImage
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
+from scenewright_stages.vision.types import Float32Array
 
 FORMAT = "scenewright-fixer-classic-1"
 _ABOUT = "scenewright"
@@ -39,7 +39,7 @@ class ClassicFixer(WeightlessBackend):
         facts = checkpoint_facts(Path(path))
         self.record = replace(self.record, revision=f"step {facts.get('step', '?')}", licence=facts.get("licence", ""))
 
-    def fix(self, view: FlawedView, seed: int = 0) -> FloatImage:
+    def fix(self, view: FlawedView, seed: int = 0) -> Float32Array:
         """See ``Fixer.fix``; ignores the seed."""
         return check_fixed(run_network(self._network, view), view)
 
@@ -69,10 +69,10 @@ def checkpoint_facts(path: Path) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def run_network(network: FixNetwork, view: FlawedView) -> FloatImage:
+def run_network(network: FixNetwork, view: FlawedView) -> Float32Array:
     """The network's output, (H, W, 3), clipped to [0, 1]."""
     answer = network(*(tensor[None] for tensor in tensors_of(view)))[0]
-    fixed: FloatImage = answer.clamp(0, 1).permute(1, 2, 0).numpy()
+    fixed: Float32Array = answer.clamp(0, 1).permute(1, 2, 0).numpy()
     return fixed
 
 
@@ -86,7 +86,7 @@ def tensors_of(view: FlawedView) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     )
 
 
-def _planes(values: FloatImage) -> torch.Tensor:
+def _planes(values: Float32Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1), np.float32))
 
 

@@ -22,12 +22,13 @@ from safetensors.torch import load_file, save_file
 
 from scenewright_stages.backends.fix.difix_network import RANK, DifixNetwork, is_learned, padded
 from scenewright_stages.backends.fix.interface import FlawedView, check_fixed
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import BrokenWeights, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 from scenewright_stages.backends.runtime.registry import check_licence
 from scenewright_stages.backends.runtime.tensors import free_memory
+from scenewright_stages.vision.types import Float32Array
 
 FORMAT = "scenewright-fixer-difix-1"
 PROMPT = "remove degradation"
@@ -44,7 +45,7 @@ class DifixFixer:
         self._network: DifixNetwork | None = network.to(record.device).eval()
         self.record, self._uses_reference = record, uses_reference
 
-    def fix(self, view: FlawedView, seed: int = 0) -> FloatImage:
+    def fix(self, view: FlawedView, seed: int = 0) -> Float32Array:
         """See ``Fixer.fix``; ignores the seed. Raises RuntimeError after :meth:`release`."""
         if self._network is None:
             raise RuntimeError(f"{self.record.backend} was released")
@@ -123,12 +124,12 @@ def _adapted_autoencoder(path: Path) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def run_difix(network: DifixNetwork, view: FlawedView) -> FloatImage:
+def run_difix(network: DifixNetwork, view: FlawedView) -> Float32Array:
     """The network's answer, (H, W, 3), clipped to [0, 1]."""
     height, width = view.srgb.shape[:2]
     views = padded(views_of(view)[None].to(network.prompt), network.multiple())
     answer = network(views)[0, :, :height, :width]
-    fixed: FloatImage = answer.float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    fixed: Float32Array = answer.float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return fixed
 
 

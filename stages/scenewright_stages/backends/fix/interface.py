@@ -12,8 +12,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import BackendContractError
+from scenewright_stages.vision.types import Float32Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +29,14 @@ class FlawedView:
         reference: (H', W', 3) the reference photograph, if any.
     """
 
-    srgb: FloatImage
-    alpha: FloatImage
-    warped: FloatImage
+    srgb: Float32Array
+    alpha: Float32Array
+    warped: Float32Array
     valid: NDArray[np.bool_]
-    reference: FloatImage | None = None
+    reference: Float32Array | None = None
 
     @classmethod
-    def alone(cls, srgb: FloatImage) -> FlawedView:
+    def alone(cls, srgb: Float32Array) -> FlawedView:
         """A render without conditions."""
         shape = srgb.shape[:2]
         return cls(srgb, np.ones(shape, np.float32), np.zeros_like(srgb), np.zeros(shape, np.bool_))
@@ -45,7 +46,7 @@ class FlawedView:
 class Fixer(Backend, Protocol):
     """Removes artefacts from renders."""
 
-    def fix(self, view: FlawedView, seed: int = 0) -> FloatImage:
+    def fix(self, view: FlawedView, seed: int = 0) -> Float32Array:
         """The repaired render, (H, W, 3) in [0, 1].
 
         Raises:
@@ -56,7 +57,7 @@ class Fixer(Backend, Protocol):
 FIX = Capability("fix", Fixer)
 
 
-def check_fixed(fixed: FloatImage, view: FlawedView) -> FloatImage:
+def check_fixed(fixed: Float32Array, view: FlawedView) -> Float32Array:
     """The result clipped to [0, 1]. Raises BackendContractError unless it is finite and has the render's size."""
     if fixed.shape != view.srgb.shape or not np.isfinite(fixed).all():
         raise BackendContractError(f"the fixed render {fixed.shape} does not fit {view.srgb.shape} or is not finite")

@@ -12,9 +12,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import BackendContractError
 from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.types import Float32Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +29,15 @@ class ViewGeometry:
     """
 
     camera: Camera
-    depth: FloatImage
-    confidence: FloatImage
+    depth: Float32Array
+    confidence: Float32Array
 
 
 @runtime_checkable
 class GeometryEstimator(Backend, Protocol):
     """Estimates cameras and depth."""
 
-    def estimate(self, pictures: Sequence[FloatImage]) -> list[ViewGeometry]:
+    def estimate(self, pictures: Sequence[Float32Array]) -> list[ViewGeometry]:
         """The geometry of each image.
 
         Args:

@@ -25,13 +25,13 @@ from scenewright_stages.backends.runtime.acceleration import (
     quantise_to_float8,
     replay_steps,
 )
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.compile_beside import CompileBeside, blocks_beside
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest, ModelContext
 from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
-from scenewright_stages.vision.types import Mask
+from scenewright_stages.vision.types import Float32Array, Mask
 
 # Fills the hole in the model's input; mid-grey is zero after normalisation.
 _HIDDEN = 0.5
@@ -126,8 +126,8 @@ class FluxFillInpainter:
         return self._beside.noted(record) if self._beside else record
 
     def fill(
-        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
-    ) -> FloatImage:
+        self, srgb: Float32Array, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> Float32Array:
         """See ``Inpainter.fill``. Pads sides to multiples of 16 and crops afterwards."""
         check_fill_request(srgb, hole)
         if not hole.any():
@@ -160,7 +160,7 @@ class FluxFillInpainter:
         return 2 * int(self._pipeline.vae_scale_factor)
 
     @torch.no_grad()
-    def _sample(self, srgb: FloatImage, hole: Mask, prompt: str, seed: int, guidance: float) -> FloatImage:
+    def _sample(self, srgb: Float32Array, hole: Mask, prompt: str, seed: int, guidance: float) -> Float32Array:
         pipeline, settings = self._pipeline, self._settings
         device = pipeline._execution_device
         embeddings = self._prompts.encode(prompt, device, pipeline.transformer.dtype)
@@ -182,7 +182,7 @@ class FluxFillInpainter:
             output_type="pt",
             return_dict=False,
         )[0]
-        filled: FloatImage = images[0].float().permute(1, 2, 0).cpu().numpy()
+        filled: Float32Array = images[0].float().permute(1, 2, 0).cpu().numpy()
         return filled
 
     def _first_latents(self, size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -195,7 +195,7 @@ class FluxFillInpainter:
         return torch.randn((1, rows * columns, 4 * channels), generator=generator)
 
 
-def pad_to_multiple(srgb: FloatImage, hole: Mask, multiple: int) -> tuple[FloatImage, Mask]:
+def pad_to_multiple(srgb: Float32Array, hole: Mask, multiple: int) -> tuple[Float32Array, Mask]:
     """Pads image and hole at the right and bottom by repeating the last column and row.
 
     Args:

@@ -11,11 +11,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import BackendContractError
 from scenewright_stages.backends.runtime.loading import WeightlessBackend
 from scenewright_stages.vision.imaging import inpainting
-from scenewright_stages.vision.types import Mask
+from scenewright_stages.vision.types import Float32Array, Mask
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FillGuide:
     """
 
     allowed_source: Mask | None = None
-    depth: FloatImage | None = None
+    depth: Float32Array | None = None
     guidance: float = 0.0
 
 
@@ -38,8 +38,8 @@ class Inpainter(Backend, Protocol):
     """Fills holes, inside an image or around it."""
 
     def fill(
-        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
-    ) -> FloatImage:
+        self, srgb: Float32Array, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> Float32Array:
         """Fills the pixels where ``hole`` is set.
 
         Args:
@@ -61,7 +61,7 @@ INPAINT = Capability("inpaint", Inpainter)
 OUTPAINT = Capability("outpaint", Inpainter)
 
 
-def check_fill_request(srgb: FloatImage, hole: Mask) -> None:
+def check_fill_request(srgb: Float32Array, hole: Mask) -> None:
     """Refuses an invalid request.
 
     Raises:
@@ -78,12 +78,12 @@ def check_fill_request(srgb: FloatImage, hole: Mask) -> None:
         raise ValueError("known pixels must be finite and inside [0, 1]")
 
 
-def _in_range(values: FloatImage) -> bool:
+def _in_range(values: Float32Array) -> bool:
     """Whether no value is NaN, below 0 or above 1."""
     return bool(values.min() >= 0 and values.max() <= 1)
 
 
-def paste_known(filled: FloatImage, srgb: FloatImage, hole: Mask) -> FloatImage:
+def paste_known(filled: Float32Array, srgb: Float32Array, hole: Mask) -> Float32Array:
     """The fill inside the hole, and the input's exact values outside.
 
     Args:
@@ -109,8 +109,8 @@ class ClassicInpainter(WeightlessBackend):
     """Fills holes with texture from the same image (PatchMatch); ignores prompts."""
 
     def fill(
-        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
-    ) -> FloatImage:
+        self, srgb: Float32Array, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> Float32Array:
         """See ``Inpainter.fill``; a guide restricts what may be copied.
 
         Raises:

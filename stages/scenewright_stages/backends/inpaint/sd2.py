@@ -13,12 +13,12 @@ import torch
 
 from scenewright_stages.backends.inpaint.flux_fill import pad_to_multiple
 from scenewright_stages.backends.inpaint.interface import FillGuide, check_fill_request, paste_known
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
-from scenewright_stages.vision.types import Mask
+from scenewright_stages.vision.types import Float32Array, Mask
 
 # What lies under the hole is hidden from the model; mid-grey is zero after its normalisation.
 _HIDDEN = 0.5
@@ -43,8 +43,8 @@ class Sd2Inpainter:
 
     @torch.no_grad()
     def fill(
-        self, srgb: FloatImage, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
-    ) -> FloatImage:
+        self, srgb: Float32Array, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
+    ) -> Float32Array:
         """See ``Inpainter.fill``. Sides need not be multiples of 8: the border is padded and cut off again."""
         check_fill_request(srgb, hole)
         if self._held is None:
@@ -69,7 +69,7 @@ class Sd2Inpainter:
             return_dict=False,
         )[0]
         height, width = hole.shape
-        filled: FloatImage = images[0].float().permute(1, 2, 0).cpu().numpy()
+        filled: Float32Array = images[0].float().permute(1, 2, 0).cpu().numpy()
         return paste_known(filled[:height, :width], srgb, hole)
 
     def release(self) -> None:

@@ -11,12 +11,12 @@ import threading
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
 from scenewright_stages.vision.subjects.matching.finding import ObjectFinder
-from scenewright_stages.vision.types import Mask
+from scenewright_stages.vision.types import Float32Array, Mask
 
 LIKELY = 0.5
 
@@ -32,8 +32,8 @@ class Exemplar:
     """
 
     name: str
-    srgb: FloatImage
-    alpha: FloatImage
+    srgb: Float32Array
+    alpha: Float32Array
 
     @property
     def mask(self) -> Mask:
@@ -45,7 +45,7 @@ class Exemplar:
 class Locator(Backend, Protocol):
     """Finds one object."""
 
-    def locate(self, exemplar: Exemplar, srgb: FloatImage) -> SubjectMatte:
+    def locate(self, exemplar: Exemplar, srgb: Float32Array) -> SubjectMatte:
         """The object's matte at full size.
 
         Args:
@@ -70,7 +70,7 @@ class MatchLocator(WeightlessBackend):
         self._finders: dict[str, ObjectFinder] = {}
         self._lock = threading.Lock()
 
-    def locate(self, exemplar: Exemplar, srgb: FloatImage) -> SubjectMatte:
+    def locate(self, exemplar: Exemplar, srgb: Float32Array) -> SubjectMatte:
         """See ``Locator.locate``."""
         with self._lock:
             if exemplar.name not in self._finders:

@@ -24,13 +24,14 @@ from torch.nn import functional
 
 from scenewright_stages.backends.locate.guided_decoder import Guidance, decode
 from scenewright_stages.backends.locate.interface import LIKELY, Exemplar, check_score, threshold_of
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import TransformerModel, load_transformer
 from scenewright_stages.backends.runtime.tensors import device_batch, normalised, resized, staged
 from scenewright_stages.backends.segment.interface import matte_of
 from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
+from scenewright_stages.vision.types import Float32Array
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _INSIDE = 0.485
@@ -120,7 +121,7 @@ class PersamLocator(TransformerModel):
         self._lock = threading.Lock()
 
     @torch.inference_mode()
-    def locate(self, exemplar: Exemplar, srgb: FloatImage) -> SubjectMatte:
+    def locate(self, exemplar: Exemplar, srgb: Float32Array) -> SubjectMatte:
         """See ``Locator.locate``."""
         with self._lock:
             if exemplar.name not in self._targets:
@@ -140,7 +141,7 @@ class PersamLocator(TransformerModel):
         super().release()
 
     @torch.inference_mode()
-    def see(self, srgb: FloatImage) -> Seen:
+    def see(self, srgb: Float32Array) -> Seen:
         """Encodes an image, resized so that its longer side fills the model's padded square."""
         side = int(self.model.config.vision_config.image_size)
         height, width = srgb.shape[:2]

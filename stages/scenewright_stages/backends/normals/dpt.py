@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from scenewright_stages.backends.normals.interface import check_normals
 from scenewright_stages.backends.runtime.batching import Batcher
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import TransformerModel, batch_size, load_transformer
 from scenewright_stages.backends.runtime.tensors import Returning, device_batch, normalised, resized, returning, staged
+from scenewright_stages.vision.types import Float32Array
 
 _MEAN = _DEVIATION = (0.5, 0.5, 0.5)
 _RELIEF = 0.6
@@ -44,7 +45,7 @@ class DptNormals(TransformerModel):
             self._answer, lambda question: tuple(question.image.shape), batch if device != "cpu" else 1
         )
 
-    def estimate(self, srgb: FloatImage, alpha: FloatImage) -> FloatImage:
+    def estimate(self, srgb: Float32Array, alpha: Float32Array) -> Float32Array:
         """See ``NormalEstimator.estimate``; (0, 0, -1) where alpha is 0."""
         answer = self._ask(_Question(staged(srgb, self.device), staged(alpha[..., None], self.device)))
         return check_normals(answer.array(), srgb)

@@ -11,9 +11,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import BackendContractError
 from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.types import Float32Array
 
 Progress = Callable[[float], None]
 """Called with the fraction that is done."""
@@ -27,7 +28,7 @@ def ignore(progress: float) -> None:
 class PosedPicture:
     """An image (H, W, 3) and its camera, of the same size."""
 
-    srgb: FloatImage
+    srgb: Float32Array
     camera: Camera
 
 
@@ -77,7 +78,7 @@ class PathTask:
 class ViewGenerator(Backend, Protocol):
     """Generates images for new cameras."""
 
-    def draw(self, task: PathTask, progress: Progress = ignore) -> list[FloatImage]:
+    def draw(self, task: PathTask, progress: Progress = ignore) -> list[Float32Array]:
         """An image (H, W, 3) per target.
 
         Raises:
@@ -92,7 +93,7 @@ class ViewGenerator(Backend, Protocol):
 NOVEL_VIEWS = Capability("novel-views", ViewGenerator)
 
 
-def check_picture(picture: FloatImage) -> FloatImage:
+def check_picture(picture: Float32Array) -> Float32Array:
     """The image clipped to [0, 1]. Raises BackendContractError unless it is finite."""
     if not np.isfinite(picture).all():
         raise BackendContractError("a drawn picture holds values that are not finite")

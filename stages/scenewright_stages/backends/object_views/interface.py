@@ -12,7 +12,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
+from scenewright_stages.vision.types import Float32Array
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class ViewPainter(Backend, Protocol):
     """Generates views of an object."""
 
     def views(
-        self, srgb: FloatImage, alpha: FloatImage, cameras: Sequence[Camera], seed: int, on_view: OnView
-    ) -> list[FloatImage]:
+        self, srgb: Float32Array, alpha: Float32Array, cameras: Sequence[Camera], seed: int, on_view: OnView
+    ) -> list[Float32Array]:
         """One square image per camera, with the object on a plain background.
 
         Args:
@@ -59,7 +60,7 @@ class ViewPainter(Backend, Protocol):
 OBJECT_VIEWS = Capability("object-views", ViewPainter)
 
 
-def on_plain(srgb: FloatImage, alpha: FloatImage, level: float) -> FloatImage:
+def on_plain(srgb: Float32Array, alpha: Float32Array, level: float) -> Float32Array:
     """Composites the object over a plain background.
 
     Args:

@@ -20,9 +20,10 @@ from scenewright_stages.backends.edit.qwen_edit import (
 from scenewright_stages.backends.edit.qwen_instructions import Instructions
 from scenewright_stages.backends.object_views.facts import ANGLES_LORA
 from scenewright_stages.backends.object_views.interface import Camera, OnView, on_plain
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
+from scenewright_stages.vision.types import Float32Array
 
 VIEWS = {
     0: "front view",
@@ -56,8 +57,8 @@ class QwenCameras:
         return self._editor.record
 
     def views(
-        self, srgb: FloatImage, alpha: FloatImage, cameras: Sequence[Camera], seed: int, on_view: OnView
-    ) -> list[FloatImage]:
+        self, srgb: Float32Array, alpha: Float32Array, cameras: Sequence[Camera], seed: int, on_view: OnView
+    ) -> list[Float32Array]:
         """See ``ViewPainter.views``. The background is white, and every view starts from the same noise."""
         instructions = [instruction_of(camera) for camera in cameras]
         white = on_plain(srgb, alpha, 1.0)

@@ -24,12 +24,13 @@ from torch.nn import functional
 
 from scenewright_stages.backends.object_views.interface import Camera, OnView, on_plain
 from scenewright_stages.backends.object_views.reference_attention import attach
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 from scenewright_stages.backends.runtime.tensors import free_memory, resized, torch_dtype
 from scenewright_stages.contract.errors import ConfigurationError
+from scenewright_stages.vision.types import Float32Array
 
 AZIMUTHS = (30, 90, 150, 210, 270, 330)
 ELEVATIONS = (20, -10, 20, -10, 20, -10)
@@ -153,8 +154,8 @@ class Zero123Views:
         self.record = record
 
     def views(
-        self, srgb: FloatImage, alpha: FloatImage, cameras: Sequence[Camera], seed: int, on_view: OnView
-    ) -> list[FloatImage]:
+        self, srgb: Float32Array, alpha: Float32Array, cameras: Sequence[Camera], seed: int, on_view: OnView
+    ) -> list[Float32Array]:
         """See ``ViewPainter.views``. The background is mid-grey; always generates all six views."""
         wanted = [_number_of(camera) for camera in cameras]
         grey = torch.from_numpy(on_plain(srgb, alpha, GREY)).permute(2, 0, 1)[None]

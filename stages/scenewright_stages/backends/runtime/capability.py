@@ -9,13 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from scenewright_stages.contract.stage import BackendUse
 
-FloatImage = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 InterfaceT = TypeVar("InterfaceT", bound="Backend")
 
 

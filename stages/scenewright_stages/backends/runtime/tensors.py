@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from scenewright_stages.backends.runtime.capability import FloatImage
+from scenewright_stages.vision.types import Float32Array
 
 _DTYPES = {
     "fp32": torch.float32,
@@ -50,11 +50,11 @@ class Returning:
     tensor: Tensor
     arrived: torch.cuda.Event | None
 
-    def array(self) -> FloatImage:
+    def array(self) -> Float32Array:
         """Waits for the copy and returns the values."""
         if self.arrived is not None:
             self.arrived.synchronize()
-        values: FloatImage = self.tensor.numpy()
+        values: Float32Array = self.tensor.numpy()
         return values
 
 

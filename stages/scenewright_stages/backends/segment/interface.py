@@ -14,14 +14,14 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 
 from scenewright_stages.backends.runtime.bundled import BundledModels
-from scenewright_stages.backends.runtime.capability import Backend, Capability, FloatImage
+from scenewright_stages.backends.runtime.capability import Backend, Capability
 from scenewright_stages.backends.runtime.errors import BackendContractError, UnsupportedSubject
 from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessBackend
 from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte, refine_matte
 from scenewright_stages.vision.imaging.regions import bounding_box, innermost
 from scenewright_stages.vision.subjects.people import find_person
 from scenewright_stages.vision.subjects.people.learned import find_people
-from scenewright_stages.vision.types import Mask
+from scenewright_stages.vision.types import Float32Array, Mask
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -94,7 +94,7 @@ class Segmenter(Backend, Protocol):
     def reads(self) -> frozenset[SubjectKind]:
         """The supported kinds of prompts."""
 
-    def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
+    def segment(self, srgb: Float32Array, subject: Subject, seed: int = 0) -> SubjectMatte:
         """The subject's matte at full size.
 
         Args:
@@ -113,7 +113,7 @@ class Segmenter(Backend, Protocol):
 SEGMENT = Capability("segment", Segmenter)
 
 
-def check_subject(segmenter: Segmenter, srgb: FloatImage, subject: Subject) -> None:
+def check_subject(segmenter: Segmenter, srgb: Float32Array, subject: Subject) -> None:
     """Refuses unsupported prompts, and prompts outside the image.
 
     Raises:
@@ -137,7 +137,7 @@ def check_subject(segmenter: Segmenter, srgb: FloatImage, subject: Subject) -> N
         raise ValueError(f"the mask must be bool {(height, width)}, not {subject.mask.dtype} {subject.mask.shape}")
 
 
-def matte_of(srgb: FloatImage, probability: FloatImage, score: float, method: str, blocks: int) -> SubjectMatte:
+def matte_of(srgb: Float32Array, probability: Float32Array, score: float, method: str, blocks: int) -> SubjectMatte:
     """A matte from a per-pixel probability that a model predicted on a coarser grid.
 
     Args:
@@ -165,7 +165,7 @@ class ClassicSegmenter(WeightlessBackend):
 
     reads: frozenset[SubjectKind] = frozenset({"box"})
 
-    def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
+    def segment(self, srgb: Float32Array, subject: Subject, seed: int = 0) -> SubjectMatte:
         """See ``Segmenter.segment``."""
         check_subject(self, srgb, subject)
         return find_person(srgb, subject.box, seed)
@@ -181,7 +181,7 @@ class SelfieSegmenter(BundledModels):
         self._people = request.context.option("people", "all")
         self._held = bool(request.context.option("held", True))
 
-    def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
+    def segment(self, srgb: Float32Array, subject: Subject, seed: int = 0) -> SubjectMatte:
         """See ``Segmenter.segment``."""
         check_subject(self, srgb, subject)
         try:
@@ -195,7 +195,7 @@ class SuppliedMask(WeightlessBackend):
 
     reads: frozenset[SubjectKind] = frozenset({"mask"})
 
-    def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
+    def segment(self, srgb: Float32Array, subject: Subject, seed: int = 0) -> SubjectMatte:
         """See ``Segmenter.segment``; the given mask with a hard outline.
 
         Raises:

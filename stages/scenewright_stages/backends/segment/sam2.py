@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from scenewright_stages.backends.runtime.batching import Batcher
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.checkpoints import network_shape
 from scenewright_stages.backends.runtime.errors import BrokenWeights, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
@@ -43,6 +43,7 @@ from scenewright_stages.backends.segment.interface import (
 )
 from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
 from scenewright_stages.vision.subjects.people import portrait_box
+from scenewright_stages.vision.types import Float32Array
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LIKELY = 0.5
@@ -91,7 +92,7 @@ class Sam2Segmenter(TransformerModel):
             self._answer, lambda question: question.group, batch
         )
 
-    def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
+    def segment(self, srgb: Float32Array, subject: Subject, seed: int = 0) -> SubjectMatte:
         """See ``Segmenter.segment``; nothing is drawn."""
         check_subject(self, srgb, subject)
         if subject.mask is not None:
@@ -112,7 +113,7 @@ class Sam2Segmenter(TransformerModel):
         self._ask.close()
         super().release()
 
-    def _box(self, srgb: FloatImage) -> Box:
+    def _box(self, srgb: Float32Array) -> Box:
         """The box prompt. Raises NoSubject."""
         found = portrait_box(srgb)
         if found is not None:

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from scenewright_stages.backends.runtime.batching import Batcher
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import UnsupportedOption, UnsupportedSubject
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import TransformerModel, batch_size, load_transformer
 from scenewright_stages.backends.runtime.tensors import Returning, device_batch, normalised, resized, returning, staged
 from scenewright_stages.backends.segment.interface import Box, Subject, SubjectKind, check_subject, matte_of
 from scenewright_stages.vision.imaging.matting import NoSubject, SubjectMatte
+from scenewright_stages.vision.types import Float32Array
 
 _MEAN = _DEVIATION = (0.5, 0.5, 0.5)
 _PROMPT_TOKENS = 32  # the text encoder's fixed length
@@ -70,7 +71,7 @@ class Sam3Segmenter(TransformerModel):
             self._answer, lambda question: (question.prompt, tuple(question.image.shape)), largest
         )
 
-    def segment(self, srgb: FloatImage, subject: Subject, seed: int = 0) -> SubjectMatte:
+    def segment(self, srgb: Float32Array, subject: Subject, seed: int = 0) -> SubjectMatte:
         """See ``Segmenter.segment``; nothing is drawn."""
         check_subject(self, srgb, subject)
         if not subject.text:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import TransformerModel
 from scenewright_stages.backends.runtime.tensors import normalised
+from scenewright_stages.vision.types import Float32Array
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
@@ -28,7 +29,7 @@ class ClipSimilarity(TransformerModel):
         self._tokenizer = tokenizer
 
     @torch.no_grad()
-    def pictures(self, srgb: Sequence[FloatImage]) -> NDArray[np.float32]:
+    def pictures(self, srgb: Sequence[Float32Array]) -> NDArray[np.float32]:
         """See ``SimilarityModel.pictures``."""
         side = int(self.model.config.vision_config.image_size)
         found = []
@@ -47,7 +48,7 @@ class ClipSimilarity(TransformerModel):
         return _unit(self.model.text_projection(read.pooler_output))
 
 
-def _prepared(srgb: FloatImage, side: int) -> torch.Tensor:
+def _prepared(srgb: Float32Array, side: int) -> torch.Tensor:
     """(1, 3, side, side) centre crop after resizing the shorter side."""
     height, width = srgb.shape[:2]
     factor = side / min(height, width)

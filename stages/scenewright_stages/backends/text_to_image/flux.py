@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, encode_prompt
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
 from scenewright_stages.backends.text_to_image.interface import check_drawn
+from scenewright_stages.vision.types import Float32Array
 
 _PIPELINE = "FluxPipeline"
 
@@ -34,7 +35,7 @@ class FluxDrawer:
         pipeline.set_progress_bar_config(disable=True)
 
     @torch.no_grad()
-    def draw(self, prompt: str, size: int, seed: int = 0) -> FloatImage:
+    def draw(self, prompt: str, size: int, seed: int = 0) -> Float32Array:
         """See ``TextToImage.draw``. Generates at the next valid size, then resizes."""
         if self._held is None:
             raise RuntimeError("flux was released")
@@ -56,7 +57,7 @@ class FluxDrawer:
             output_type="pt",
             return_dict=False,
         )[0]
-        drawn: FloatImage = images[0].float().permute(1, 2, 0).cpu().numpy()
+        drawn: Float32Array = images[0].float().permute(1, 2, 0).cpu().numpy()
         if side != size:
             drawn = np.asarray(cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA), np.float32)
         return check_drawn(drawn)

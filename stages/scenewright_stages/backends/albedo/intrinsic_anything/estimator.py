@@ -24,7 +24,7 @@ from scenewright_stages.backends.albedo.intrinsic_anything.checkpoint import (
     read_checkpoint,
 )
 from scenewright_stages.backends.runtime.batching import Batcher
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.pretrained import batch_size, quiet_diffusers
@@ -37,6 +37,7 @@ from scenewright_stages.backends.runtime.tensors import (
     staged,
     torch_dtype,
 )
+from scenewright_stages.vision.types import Float32Array
 
 SIDE = 256
 _CLIP_MEAN, _CLIP_DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -79,7 +80,9 @@ class IntrinsicAnythingAlbedo:
             self._answer, lambda question: 0, settings.batch if device != "cpu" else 1
         )
 
-    def estimate(self, srgb: FloatImage, alpha: FloatImage, seed: int = 0) -> tuple[FloatImage, FloatImage | None]:
+    def estimate(
+        self, srgb: Float32Array, alpha: Float32Array, seed: int = 0
+    ) -> tuple[Float32Array, Float32Array | None]:
         """See ``AlbedoEstimator.estimate``; outside the subject's bounding box it returns the photograph."""
         place = subject_window(alpha)
         if place is None:
@@ -145,13 +148,13 @@ def _for_clip(networks: IntrinsicNetworks, pixels: Tensor) -> Tensor:
     return normalised(fitted, _CLIP_MEAN, _CLIP_DEVIATION)
 
 
-def subject_window(alpha: FloatImage) -> tuple[slice, slice] | None:
+def subject_window(alpha: Float32Array) -> tuple[slice, slice] | None:
     """The bounding box of the subject (alpha above a half); None without a subject."""
     left, top, width, height = cv2.boundingRect((alpha > 0.5).view(np.uint8))
     return None if width == 0 else (slice(top, top + height), slice(left, left + width))
 
 
-def on_white(srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, tuple[slice, slice]]:
+def on_white(srgb: Float32Array, alpha: Float32Array) -> tuple[Float32Array, tuple[slice, slice]]:
     """The subject on a white square of 256 pixels, scaled to its longer side, and its position there."""
     height, width = alpha.shape
     scale = SIDE / max(height, width)
@@ -165,7 +168,7 @@ def on_white(srgb: FloatImage, alpha: FloatImage) -> tuple[FloatImage, tuple[sli
     return square, inner
 
 
-def at_full_size(srgb: FloatImage, seen: FloatImage, answer: FloatImage) -> FloatImage:
+def at_full_size(srgb: Float32Array, seen: Float32Array, answer: Float32Array) -> Float32Array:
     """The model's output (h, w, 3) upsampled to the photograph's size, guided by its edges."""
     from scenewright_stages.vision.imaging.matting.guided import enlarged_by_guide
 

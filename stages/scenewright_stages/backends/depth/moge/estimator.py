@@ -13,10 +13,11 @@ import torch
 from scenewright_stages.backends.depth.interface import DepthEstimate, ProvidedDepthSource, check_depth_estimate
 from scenewright_stages.backends.depth.moge.geometry import fit_perspective, focal_from_field_of_view, pixel_intrinsics
 from scenewright_stages.backends.depth.moge.networks import MogeV1, MogeV2, RawGeometry, build_network
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import BackendContractError, BrokenWeights
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
+from scenewright_stages.vision.types import Float32Array
 
 _FINEST_LEVEL = 9
 _MASK_THRESHOLD = 0.5
@@ -34,7 +35,7 @@ class MogeEstimator:
     @torch.inference_mode()
     def estimate(
         self,
-        srgb: FloatImage,
+        srgb: Float32Array,
         field_of_view_degrees: float | None = None,
         provided: ProvidedDepthSource | None = None,
     ) -> DepthEstimate:

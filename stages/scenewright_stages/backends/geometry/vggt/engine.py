@@ -19,11 +19,12 @@ from scenewright_stages.backends.geometry.interface import ViewGeometry, check_v
 from scenewright_stages.backends.geometry.vggt.checkpoint import load_network
 from scenewright_stages.backends.geometry.vggt.network import VggtNetwork
 from scenewright_stages.backends.geometry.vggt.transformer import whole_patches
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.errors import BackendContractError
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
 from scenewright_stages.vision.geometry.cameras import Camera, intrinsics_matrix, rigid, rotation_from_quaternion
+from scenewright_stages.vision.types import Float32Array
 
 
 def load_vggt(request: LoadRequest) -> VggtGeometry:
@@ -53,7 +54,7 @@ class VggtGeometry:
         self.record = record
 
     @torch.inference_mode()
-    def estimate(self, pictures: Sequence[FloatImage]) -> list[ViewGeometry]:
+    def estimate(self, pictures: Sequence[Float32Array]) -> list[ViewGeometry]:
         """See ``GeometryEstimator.estimate``; the maps have the network's size."""
         if self._network is None:
             raise RuntimeError("vggt was released")

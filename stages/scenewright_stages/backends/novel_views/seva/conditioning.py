@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from scenewright_stages.backends.runtime.capability import FloatImage
 from scenewright_stages.backends.runtime.pretrained import quiet_diffusers
 from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.types import Float32Array
 
 LATENT_SCALE = 0.18215
 REDUCTION = 8
@@ -76,21 +76,21 @@ class PictureCoder:
         return cls(loaded.to(device), encoder.to(device), device, dtype)
 
     @torch.no_grad()
-    def encode(self, srgb: FloatImage) -> Tensor:
+    def encode(self, srgb: Float32Array) -> Tensor:
         """(4, H / 8, W / 8) float32 latent of an image: the mean, without sampling."""
         found = self._autoencoder.encode(self._picture(srgb).to(self._dtype)).latent_dist.mean
         latent: Tensor = found[0].float() * LATENT_SCALE
         return latent
 
     @torch.no_grad()
-    def decode(self, latent: Tensor) -> FloatImage:
+    def decode(self, latent: Tensor) -> Float32Array:
         """(H, W, 3) float32 picture of a latent, not clipped."""
         values = self._autoencoder.decode((latent[None] / LATENT_SCALE).to(self._dtype)).sample[0].float()
-        picture: FloatImage = ((values + 1) / 2).permute(1, 2, 0).cpu().numpy()
+        picture: Float32Array = ((values + 1) / 2).permute(1, 2, 0).cpu().numpy()
         return picture
 
     @torch.no_grad()
-    def embed(self, srgb: FloatImage) -> Tensor:
+    def embed(self, srgb: Float32Array) -> Tensor:
         """(C,) float32 embedding of a picture."""
         side = int(self._clip.config.image_size)
         small = (clip_resized(self._picture(srgb), side) + 1) / 2
@@ -99,7 +99,7 @@ class PictureCoder:
         found: Tensor = self._clip(pixel_values=((small - mean) / deviation).to(self._dtype)).image_embeds[0].float()
         return found
 
-    def _picture(self, srgb: FloatImage) -> Tensor:
+    def _picture(self, srgb: Float32Array) -> Tensor:
         """(1, 3, H, W) in [-1, 1]."""
         planes = torch.from_numpy(np.ascontiguousarray(srgb.transpose(2, 0, 1), np.float32))
         return planes[None].to(self._device) * 2 - 1

@@ -23,12 +23,13 @@ from scenewright_stages.backends.novel_views.seva.sampling import (
     rotation_angles,
 )
 from scenewright_stages.backends.runtime.acceleration import NETWORK, begins_eagerly, compile_network, compile_option
-from scenewright_stages.backends.runtime.capability import BackendRecord, FloatImage
+from scenewright_stages.backends.runtime.capability import BackendRecord
 from scenewright_stages.backends.runtime.compile_beside import CompileBeside, network_beside
 from scenewright_stages.backends.runtime.errors import UnsupportedOption
 from scenewright_stages.backends.runtime.loading import LoadRequest
 from scenewright_stages.backends.runtime.tensors import free_memory, torch_dtype
 from scenewright_stages.vision.geometry.cameras import Camera
+from scenewright_stages.vision.types import Float32Array
 
 _SIDE_MULTIPLE = REDUCTION * 8
 """The network halves a latent three times."""
@@ -85,7 +86,7 @@ class SevaViews:
         """The record, with a note on eager paths."""
         return self._beside.noted(self._record) if self._beside else self._record
 
-    def draw(self, task: PathTask, progress: Progress = ignore) -> list[FloatImage]:
+    def draw(self, task: PathTask, progress: Progress = ignore) -> list[Float32Array]:
         """See ``ViewGenerator.draw``."""
         if not task.targets:
             return []
@@ -136,7 +137,7 @@ class _Drawing:
         self._steps = count(1)
         self._all_steps = 1
 
-    def frames(self) -> list[FloatImage]:
+    def frames(self) -> list[Float32Array]:
         """A picture of each target."""
         task, targets = self._task, self._task.targets
         path = (len(targets), len(task.inputs), task.anchors)
@@ -158,10 +159,10 @@ class _Drawing:
 
     def _drawn(
         self, plan: Sequence[planning.Window], given: Sequence[PosedPicture], cameras: Sequence[Camera], guidance: float
-    ) -> list[FloatImage]:
+    ) -> list[Float32Array]:
         """An image per camera; later windows use the results of earlier ones."""
         known = [_Known(picture, self._coder) for picture in given]
-        drawn: dict[int, FloatImage] = {}
+        drawn: dict[int, Float32Array] = {}
         for window in plan:
             latents = self._window(planning.padded(window), known, cameras, guidance)
             for place, latent in zip(window, latents, strict=False):

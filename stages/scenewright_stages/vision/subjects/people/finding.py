@@ -157,7 +157,6 @@ def _score(probability: Float32Array, rough: Mask, face: Face | None) -> float:
 
 def warm_up() -> None:
     """Compiles the kernels, or loads them from the cache."""
-    guided.warm_up()
     picture = np.zeros((64, 64, 3), np.float32)
     picture[16:, 16:48] = (0.9, 0.4, 0.1)
     find_person(picture, (12.0, 12.0, 52.0, 64.0))
