@@ -30,7 +30,9 @@ def statements(source: str) -> list[str]:
     """What a Python source says of a backend's memory or licence, with the lines."""
     tree = ast.parse(source)
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    return [f"{node.lineno}: {what}" for node, what in _said(tree) if id(node) not in docstrings]
+    # A set of identifiers says which names exist, not which backend has one of them.
+    vocabulary = {id(part) for node in ast.walk(tree) if isinstance(node, ast.Set) for part in node.elts}
+    return [f"{node.lineno}: {what}" for node, what in _said(tree) if id(node) not in docstrings | vocabulary]
 
 
 def _said(tree: ast.AST) -> Iterator[tuple[ast.expr, str]]:
@@ -130,6 +132,7 @@ def test_a_second_statement_in_a_source_is_found(source: str) -> None:
         "SCENE = stage_resources([choice], own_gpu_memory_gib=8.0, memory_gib=24.0)",
         'def f():\n    """SAM: the backend sam3 under its gated licence needs 12 GiB."""',
         'Field(description="Text prompt of sam3.", max_length=200)',
+        'KNOWN_LICENCES = frozenset({"apache-2.0", "mit", "cc0-1.0"})',
     ],
 )
 def test_other_uses_of_a_backends_name_are_no_statement(source: str) -> None:

@@ -26,7 +26,7 @@ from scenewright_stages.photographs.pictures import (
 )
 from scenewright_stages.relight.params import PairGatesParams, RelightParams
 from scenewright_stages.vision.imaging.archives import save_arrays
-from scenewright_stages.vision.imaging.masks import MaskCover, MaskReading
+from scenewright_stages.vision.imaging.masks import MASK_EMPTY, MaskCover, MaskReading
 from scenewright_stages.vision.imaging.matting import SubjectMatte
 from scenewright_stages.vision.types import Float32Array, Uint8Array
 
@@ -136,7 +136,12 @@ class SegmentStage(Stage[RelightParams]):
             whole=False,
         )
         path = inputs.find(INPUT, "mask")
-        return mask_of_transparency(photograph, reading) if path is None else read_mask(path, photograph, reading)
+        try:
+            return mask_of_transparency(photograph, reading) if path is None else read_mask(path, photograph, reading)
+        except SampleError as problem:
+            if problem.reason == MASK_EMPTY:
+                raise SampleRejected(NO_SUBJECT, problem.message) from problem
+            raise
 
     def _outputs(
         self, workspace: Path, photograph: Pixels, layers: Layers, alpha: Uint8Array, facts: dict[str, Any]

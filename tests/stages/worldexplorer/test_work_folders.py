@@ -145,7 +145,7 @@ def test_points_that_end_early_are_said(world: Chain, tmp_path: Path) -> None:
     (copied / "points.ply").write_bytes(data[: len(data) // 2])
     with pytest.raises(SampleError, match="ends after") as caught:
         read_world_capture(copied, 8)
-    assert caught.value.reason == "BadPoints"
+    assert caught.value.reason == "Damaged"
 
 
 class Keys:

@@ -19,6 +19,8 @@ from scenewright_stages.vision.types import Mask, Uint8Array
 
 Polarity = Literal["auto", "white", "black"]
 SAY_HOW = "say what is the object with maskPolarity (white or black) or maskClass (its number)"
+MASK_EMPTY = "MaskEmpty"
+"""Reason of a mask that marks nothing. Where a picture without its object is allowed, callers turn it into a rejection."""
 VOID = 255
 """In a mask of class numbers: a pixel that belongs to no class, drawn along outlines."""
 _LARGEST_CLASS = 64
@@ -285,7 +287,7 @@ def _checked(plane: MaskPlane, cover: Uint8Array, notes: tuple[str, ...]) -> Mas
     """The cover; raises SampleError if nothing, or all, is the object."""
     inside = int((cover >= 128).sum())
     if not inside:
-        raise SampleError("MaskEmpty", f"{plane.name} marks nothing; white is the object, black is the rest")
+        raise SampleError(MASK_EMPTY, f"{plane.name} marks nothing; white is the object, black is the rest")
     if cover.size - inside < min(_LEAST_PIXELS, 0.02 * cover.size):
         raise SampleError("MaskFull", f"{plane.name} marks the whole photo; black is what is not the object")
     soft = bool(((cover >= 5) & (cover <= 250)).any())
@@ -304,7 +306,7 @@ def _said_specks(plane: MaskPlane, inside: Mask) -> tuple[str, ...]:
 
 def _uniform(plane: MaskPlane, value: int) -> SampleError:
     if value == 0:
-        return SampleError("MaskEmpty", f"{plane.name} marks nothing; white is the object, black is the rest")
+        return SampleError(MASK_EMPTY, f"{plane.name} marks nothing; white is the object, black is the rest")
     return SampleError("MaskFull", f"{plane.name} has the value {value} everywhere; black is what is not the object")
 
 
