@@ -45,7 +45,7 @@ def test_the_pods_of_several_shards_make_the_data_set_of_the_local_run(tmp_path:
     report = kubelet.run_all()
     assert kubelet.pods == 1 + SHARDS * len(STAGES) + 1
     assert {name: report.stages[name].done for name in STAGES} == dict.fromkeys(STAGES, 3)
-    assert (report.samples, report.rejected, report.failures) == (3, 0, [])
+    assert (report.samples, report.rejected, report.failures) == (4, 0, [])
     assert report.warnings == ["1 of 4 samples rejected in segment: no-subject"]
     run_locally(tmp_path, document(tmp_path, "laptop"))
     cluster, laptop = published_files(tmp_path / "cluster"), published_files(tmp_path / "laptop")
