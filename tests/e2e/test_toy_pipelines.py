@@ -169,6 +169,7 @@ def test_a_killed_rank_continues_from_the_saved_state_and_its_numbers_are_on_the
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.soak
 def test_a_process_killed_at_a_random_moment_on_s3_or_a_disk_costs_nothing_but_time(
     tmp_path: Path, s3_bucket: str, whole: Whole
 ) -> None:

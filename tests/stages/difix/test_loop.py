@@ -11,6 +11,8 @@ import yaml
 from capture_folders import write_rooms
 from toy_packages import COMMAND
 
+pytestmark = pytest.mark.process
+
 TRAINING = {"steps": 40, "segment": 20, "startPoints": 800, "maximum": 1500}
 
 
