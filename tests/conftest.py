@@ -15,7 +15,8 @@ import pytest
 import scenewright_stages  # noqa: F401 - sets the OpenMP wait policy
 
 # Helpers that tests of several folders share, and the project's own tools.
-sys.path[:0] = [str(Path(__file__).parents[1] / "tools"), str(Path(__file__).parent / "support")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from cluster_sharing import FilesAndTwoClusters, end_of_test
 
