@@ -118,7 +118,7 @@ class Manifest(BaseModel, Generic[SpecT]):
 
     model_config = ConfigDict(alias_generator=Params.model_config["alias_generator"], extra="forbid", frozen=True)
 
-    api_version: Literal["scenewright.io/v1alpha1"]
+    api_version: Literal["scenewright.io/v1alpha1", "scenewright.io/v1beta1"]
     kind: Literal["SceneJob", "DatasetJob", "TuningRun"]
     metadata: ObjectMeta
     spec: SpecT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json
 from scenewright.execution.jobs import names
+from scenewright.execution.jobs.additions import with_additions
 from scenewright.execution.jobs.names import job_name
 from scenewright.execution.jobs.pod import CONTAINER, pod_spec
 from scenewright.execution.jobs.request import CreateJob, JobRequest, Owner
@@ -28,10 +29,9 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
     added = plan.spec.scheduling.labels.items()
     found = {**{key: value for key, value in added if not key.startswith(names.RESERVED)}, **own}
     queue = queue_of(request)
-    template = {
-        "metadata": _pod_metadata(request, found),
-        "spec": pod_spec(request),
-    }
+    template = with_additions(
+        {"metadata": _pod_metadata(request, found), "spec": pod_spec(request)}, plan.spec.execution.template
+    )
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -23,6 +23,9 @@ from scenewright_stages.contract.keys import short_hash
 from scenewright_stages.contract.reports import AWAITING, Report
 
 _LONGEST_TOKEN = 63
+BUDGET_REACHED = "BudgetReached"
+RESTS = (AWAITING, BUDGET_REACHED)
+"""Reasons of objects that wait for a person: nothing runs until somebody acts."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,10 @@ class ObservedObject:
 
     @property
     def rests(self) -> bool:
-        """Whether nothing runs until somebody acts: it is suspended, or waits for a person's choice."""
+        """Whether nothing runs until somebody acts: it is suspended, or waits for a choice or a budget."""
         if self.suspended:
             return self.phase == "Suspended"
-        return self.waiting == AWAITING and self.is_current and not self.retry_requested
+        return self.waiting in RESTS and self.is_current and not self.retry_requested
 
 
 @dataclass(frozen=True, order=True)

@@ -11,7 +11,7 @@ from scenewright.execution.jobs import CreateJob
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.planning.protocol import folds_index, folds_publish, needs_models
 from scenewright.reconcile.cache.observation import ObservedJob
-from scenewright.reconcile.decide import counts, endings
+from scenewright.reconcile.decide import budget, counts, endings
 from scenewright.reconcile.decide.context import ObjectState, PartialDecision, Run, seconds_between
 from scenewright.reconcile.decide.endings import cleared, restart_run
 from scenewright.reconcile.decide.starting import created, watched
@@ -38,7 +38,8 @@ def _clear(run: Run) -> PartialDecision:
     """Waits until all Jobs of the last pass are gone, then starts over at the index."""
     if run.jobs:
         return cleared(run, run.context.state_before)
-    return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[], rejected=0))
+    spent = budget.without_stages(run.plan, run.memory)
+    return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[], rejected=0, spent=spent))
 
 
 def _models(run: Run) -> PartialDecision:
@@ -88,6 +89,7 @@ def _indexed(run: Run, report: Report, folded: bool) -> PartialDecision:
         shards = stages[position].shards.model_copy(update={"total": 1})
         stages[position] = stages[position].model_copy(update={"shards": shards, "state": "Pending"})
     run = run.remembering(stages=stages, samples=UnitStatus(), **endings.notes(report))
+    run = run.remembering(forecast=budget.forecast(run))
     return endings.planned(run) if run.memory.plan_only else proceed(run)
 
 

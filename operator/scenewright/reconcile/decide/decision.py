@@ -11,7 +11,7 @@ from datetime import datetime
 from scenewright.api.status import ENDS, Condition, StageStatus, Status, number_texts, rate_text
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import Observed, ObservedObject, Refusal
-from scenewright.reconcile.decide import blockers, chain, counts
+from scenewright.reconcile.decide import blockers, budget, chain, counts
 from scenewright.reconcile.decide.actions import Decision, Inspect
 from scenewright.reconcile.decide.conditions import conditions_of, events_of, warning_of
 from scenewright.reconcile.decide.context import (
@@ -57,13 +57,22 @@ def _about_work(context: DecisionContext) -> PartialDecision:
     if memory.phase in ENDS:
         return over(context, memory)
     if work.spec.suspend:
-        return suspended(context, memory)
+        spent = budget.without_run(work, memory, context.now)
+        return suspended(context, memory.model_copy(update={"spent": spent}))
     if awaits_choice(memory):
         return keep_waiting(context, memory)
+    return _about_run(context, work, memory)
+
+
+def _about_run(context: DecisionContext, work: Plan, memory: Status) -> PartialDecision:
+    """Starts a run or moves it forward, unless its budget is used up."""
+    if budget.reached(work, memory):
+        return budget.resting(context, work, memory)
     if not memory.run:
         return started(context, work, memory)
     own, others = own_jobs(context.observed.jobs, memory.run, work.work_hash)
-    partial = chain.proceed(Run(context, with_inputs(work, memory), memory, own))
+    run = budget.measured(Run(context, with_inputs(work, memory), memory, own))
+    partial = budget.exhausted(run) or chain.proceed(run).also(again_after=budget.seconds_left(run))
     return partial.also(*deletions(others, "it belongs to another run"))
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from scenewright.api.status import Status
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import DependencyState, ObservedJob, Refusal
-from scenewright.reconcile.decide import chain, counts, endings
+from scenewright.reconcile.decide import budget, chain, counts, endings
 from scenewright.reconcile.decide.context import DecisionContext, ObjectState, PartialDecision, Run, text_of
 from scenewright.reconcile.decide.endings import deletions
 from scenewright.reconcile.decide.memory import current_inputs, run_id, with_inputs, writing_of
@@ -79,6 +79,7 @@ def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDeci
         passes=1,
         restarts=0,
         clearing=False,
+        spent=budget.without_stages(plan, memory),
         stages=[],
         failures=[],
         warnings=[],
