@@ -140,6 +140,11 @@ class Scheduling(Params):
         pattern=patterns.OPTIONAL_RESOURCE_NAME,
         description="Kueue LocalQueue of the CPU stages.",
     )
+    admission: Literal["Stage", "Object"] | None = Field(
+        default=None,
+        description="What Kueue admits at once: each stage, as when unset, or the object, which then holds its quota "
+        "from its first to its last stage with a GPU.",
+    )
     priority_class_name: str = Field(
         default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="PriorityClass of all Pods."
     )

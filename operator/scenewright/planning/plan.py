@@ -9,6 +9,7 @@ from scenewright.api.execution import Retries, effective_retries
 from scenewright.api.kinds import CommonSpec, JobSpec, given_pipeline, manifest_model
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json, RawJson
+from scenewright.api.scheduling import Toleration
 from scenewright.planning import backends
 from scenewright.planning.documents import kind_of
 from scenewright.planning.effective import effective_parameters, selected_stages
@@ -74,6 +75,15 @@ class Plan:
         hashes = {name: each.hash for name, each in resolved.items()}
         keys = stage_keys(self.pipeline, self.parameters, self.revisions, self.spec.execution.seed, hashes)
         return replace(self, resolved=dict(resolved), keys=keys)
+
+    def placed(self, node_selector: Mapping[str, str], tolerations: Iterable[Toleration]) -> Plan:
+        """The plan with further conditions on nodes, such as those of an admitted flavor."""
+        scheduling = self.spec.scheduling
+        update = {
+            "node_selector": {**scheduling.node_selector, **node_selector},
+            "tolerations": [*scheduling.tolerations, *tolerations],
+        }
+        return replace(self, spec=self.spec.model_copy(update={"scheduling": scheduling.model_copy(update=update)}))
 
     def stage(self, name: str) -> StageSpec:
         """The stage of that name; KeyError if the chain has none."""

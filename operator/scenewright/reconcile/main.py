@@ -7,6 +7,7 @@ watch Jobs and Pods.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +27,7 @@ from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.act.reconciler import Reconciler
 from scenewright.reconcile.cache.observation import ObjectKey, Owned
 from scenewright.reconcile.cache.plans import PlanningCache
-from scenewright.reconcile.cache.projection import observed_job, observed_pod
+from scenewright.reconcile.cache.projection import observed_job, observed_pod, observed_workload
 from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide import DecideSettings, decide
 from scenewright.reconcile.hosting import HOST_FAILED, host
@@ -50,6 +51,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=Owned)
 _LOOP_SECONDS = 180.0
 """A loop without a heartbeat for this long is stuck; the slowest healthy loop takes about 100 s per turn."""
+_KUEUE_SECONDS = 30.0
+"""Pause between two looks for Kueue."""
 _AGAIN_SECONDS = 2.0
 """Pause before a new start, and between two looks for our kinds."""
 _EVENT_SECONDS = 3.0
@@ -88,13 +91,24 @@ class Operator:
         pods, inspector = settings.pod_settings(), Inspector(client, self.known.pods, autoscaled=settings.autoscaler)
         plans = PlanningCache(pods.environment, settings.defaults, settings.outputs)
         limits = DecideSettings(pods=pods)
+        self._inspector = inspector
         self.reconciler = Reconciler(
             queue=queue,
             serves=self._serves,
             known=self.known,
             observer=Observer(self.known, inspector, counters, plans),
             decide=lambda observed, now: decide(observed, limits, now),
-            actor=Actor(client, self.leadership, self.known.jobs, inspector, counters, self.events, ending, pods),
+            actor=Actor(
+                client,
+                self.leadership,
+                self.known.jobs,
+                inspector,
+                counters,
+                self.events,
+                ending,
+                pods,
+                self.known.workloads,
+            ),
             writer=StatusWriter(client, self.leadership, self.known.take_own_write, settings.status_seconds),
             events=self.events,
         )
@@ -116,6 +130,8 @@ class Operator:
             self.began = self.known.counting = True
             loops.create_task(self.reconciler.work(self.settings.workers, self._beat("workers")), name="workers")
             loops.create_task(sweep.run(), name="sweep")
+            for namespace in namespaces if self.settings.kueue else ():
+                loops.create_task(self._watch_workloads(namespace), name="workloads")
             if self.settings.watch_namespace_selector:
                 loops.create_task(self.selected.run(), name="namespaces")
             loops.create_task(self.events.run(), name="events")
@@ -136,6 +152,19 @@ class Operator:
         loops.create_task(informer.run(), name="informer")
         self._informers.setdefault(namespace, []).append(informer)
         await informer.answered.wait()
+
+    async def _watch_workloads(self, namespace: str) -> None:
+        """Watches our Workloads once Kueue is installed; never returns."""
+        beat = self._beat(f"workloads {namespace}")
+        while True:
+            beat()
+            with contextlib.suppress(ApiError):
+                workloads = await self._inspector.kueue("workloads")
+                store = self.known.workloads
+                await Informer(
+                    self.client, workloads, store, observed_workload, MANAGED_SELECTOR, namespace, beat
+                ).run()
+            await asyncio.sleep(_KUEUE_SECONDS)
 
     def _serves(self, namespace: str) -> bool:
         """Whether the Jobs and Pods of the namespace are known: without them a decision would start work twice."""

@@ -60,6 +60,7 @@ class OperatorSettings(Params):
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     pods: PodSettings = PodSettings()
+    kueue: bool = Field(default=False, description="Whether to watch the Workloads of objects admitted as a whole.")
     autoscaler: bool = Field(
         default=False,
         description="Whether nodes are added for Pods that no node has room for: then no such Pod fails a run.",

@@ -1,4 +1,4 @@
-"""Forecasts before the first GPU Pod, and budgets: a rest at the limit that loses nothing, and a raise that continues."""
+"""Forecasts before the first GPU Pod, and budgets: a rest at the limit loses nothing, and a raise continues."""
 
 from __future__ import annotations
 

@@ -113,6 +113,7 @@ class Observer:
             pods=tuple(pod.unpacked() for pod in pods),
             progress=self.progress.of(value.uid, time.monotonic()),
             output_holder=known.outputs.holder(value.key),
+            workload=next(iter(known.workloads.of_owner(value.uid)), None),
             dependencies=dependencies_of(value.key, work, known.objects, self.plans.plan),
             answers=self.inspector.answers(value.uid),
         )

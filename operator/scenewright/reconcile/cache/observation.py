@@ -241,6 +241,27 @@ class ObservedPod(Owned):
     report: Report | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ObservedWorkload(Owned):
+    """The Kueue Workload of an object that is admitted as a whole.
+
+    Attributes:
+        admitted: all of its quota is reserved.
+        evicted: Kueue wants the quota back.
+        message: why it waits or was evicted.
+        flavors: names of the ResourceFlavors that it was admitted to.
+        template: hash of what it asks for (annotation).
+    """
+
+    created_at: datetime
+    admitted: bool = False
+    evicted: bool = False
+    deleting: bool = False
+    message: str = ""
+    flavors: tuple[str, ...] = ()
+    template: str = ""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """The spec cannot be planned: all problems, each with path, value and remedy."""
@@ -254,11 +275,11 @@ class Inspection:
 
     ``what`` is ``failed-creates`` (FailedCreate Events of the Job `name`), ``node`` (is the node `name` Ready),
     ``capacity`` (could any node run a Pod of the Job if the node were empty), ``workload`` (Kueue's Workload of the
-    Job), ``cache-claim`` (access modes of the PersistentVolumeClaim `name`) or ``pods`` (the Pods of the Job `name`;
-    the next observation includes them).
+    Job), ``flavor`` (spec of the ResourceFlavor `name` as JSON), ``cache-claim`` (access modes of the
+    PersistentVolumeClaim `name`) or ``pods`` (the Pods of the Job `name`; the next observation includes them).
     """
 
-    what: Literal["failed-creates", "node", "capacity", "workload", "cache-claim", "pods"]
+    what: Literal["failed-creates", "node", "capacity", "workload", "flavor", "cache-claim", "pods"]
     name: str
 
 
@@ -322,6 +343,8 @@ class Observed:
         jobs: all Jobs that this object owns, of any run.
         pods: the Pods of these Jobs.
         progress: pushed counters by step.
+        workload: its Workload, if it is admitted as a whole.
+        place_in_line: why it must not start yet although nothing else holds it off; empty if it may.
         output_holder: the object that this one must wait for, since it uses the same or a nested output; else None.
         dependencies: the objects that the plan refers to.
         answers: to earlier inspections.
@@ -333,5 +356,7 @@ class Observed:
     pods: tuple[ObservedPod, ...] = ()
     progress: Mapping[str, StepProgress] = field(default_factory=dict)
     output_holder: ObjectKey | None = None
+    workload: ObservedWorkload | None = None
+    place_in_line: str = ""
     dependencies: tuple[Dependency, ...] = ()
     answers: Mapping[Inspection, Answer] = field(default_factory=dict)

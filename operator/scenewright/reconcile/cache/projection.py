@@ -20,7 +20,7 @@ from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import read_status
 from scenewright.execution.jobs import names
 from scenewright.execution.jobs.pod import CONTAINER
-from scenewright.reconcile.cache.observation import ObservedJob, ObservedObject, ObservedPod
+from scenewright.reconcile.cache.observation import ObservedJob, ObservedObject, ObservedPod, ObservedWorkload
 from scenewright.telemetry.metrics import MALFORMED
 from scenewright_stages.contract.reports import Report
 
@@ -109,6 +109,31 @@ class CachedPod(ObservedPod):
     def unpacked(self) -> ObservedPod:
         """The Pod with its report parsed, as decisions use it."""
         return replace(self, report=parsed_report(self.report_text)) if self.report_text else self
+
+
+def observed_workload(raw: RawJson) -> ObservedWorkload | None:
+    """A Workload owned by one of our objects; None for any other."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    owner = _controller(metadata)
+    if not owner.get("apiVersion", "").startswith(f"{GROUP}/"):
+        return None
+    evicted, waits = _condition(status, "Evicted"), _condition(status, "QuotaReserved")
+    is_evicted = _holds(evicted)
+    sets = (status.get("admission") or {}).get("podSetAssignments") or ()
+    flavors = {str(flavor) for each in sets for flavor in (each.get("flavors") or {}).values()}
+    return ObservedWorkload(
+        namespace=intern(metadata["namespace"]),
+        name=intern(metadata["name"]),
+        uid=intern(metadata["uid"]),
+        owner_uid=intern(owner["uid"]),
+        created_at=moment(metadata["creationTimestamp"]),
+        admitted=_holds(_condition(status, "Admitted")) and not is_evicted,
+        evicted=is_evicted,
+        deleting="deletionTimestamp" in metadata,
+        message=_text(evicted if is_evicted else waits, "message"),
+        flavors=tuple(sorted(flavors)),
+        template=(metadata.get("annotations") or {}).get(names.TEMPLATE, ""),
+    )
 
 
 def observed_pod(raw: RawJson) -> CachedPod | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from scenewright.api.status import Status
 from scenewright.execution.jobs import CreateJob
+from scenewright.execution.jobs.workload import HoldQuota
 from scenewright.reconcile.cache.observation import Inspection
 
 
@@ -37,6 +38,14 @@ class ReleasePod:
 
 
 @dataclass(frozen=True)
+class ReleaseQuota:
+    """Delete the object's Workload, which gives its quota back."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
 class DeleteObject:
     """Delete the object itself because its TTL has passed."""
 
@@ -59,7 +68,9 @@ class EmitEvent:
     message: str
 
 
-Action = CreateJob | DeleteJob | SetParallelism | ReleasePod | DeleteObject | Inspect | EmitEvent
+Action = (
+    CreateJob | DeleteJob | SetParallelism | ReleasePod | HoldQuota | ReleaseQuota | DeleteObject | Inspect | EmitEvent
+)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from scenewright.api.status import ENDS, Condition, StageStatus, Status, number_texts, rate_text
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import Observed, ObservedObject, Refusal
-from scenewright.reconcile.decide import blockers, budget, chain, counts
+from scenewright.reconcile.decide import admission, blockers, budget, chain, counts
 from scenewright.reconcile.decide.actions import Decision, Inspect
 from scenewright.reconcile.decide.conditions import conditions_of, events_of, warning_of
 from scenewright.reconcile.decide.context import (
@@ -44,7 +44,7 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
         # This version refuses the spec, but the work ended under an earlier version: keep its status.
         partial = over(context, context.before).also(*released, again_after=again_after)
         return Decision(partial.actions, again_after=partial.again_after)
-    partial = _about_work(context).also(*released, again_after=again_after)
+    partial = admission.released(context, _about_work(context)).also(*released, again_after=again_after)
     return _concluded(context, partial)
 
 

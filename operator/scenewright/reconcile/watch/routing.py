@@ -14,7 +14,13 @@ from functools import partial
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import ACTIVE
 from scenewright.kube.resources import OBJECTS
-from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedObject, ObservedPod
+from scenewright.reconcile.cache.observation import (
+    ObjectKey,
+    ObservedJob,
+    ObservedObject,
+    ObservedPod,
+    ObservedWorkload,
+)
 from scenewright.reconcile.cache.outputs import OutputIndex
 from scenewright.reconcile.cache.projection import CachedPod, observed_object, skip
 from scenewright.reconcile.cache.store import ObjectStore, Store
@@ -39,6 +45,7 @@ class Router:
         self._queue = queue
         self.objects = ObjectStore(self._object_changed)
         self.jobs: Store[ObservedJob] = Store(self._job_changed)
+        self.workloads: Store[ObservedWorkload] = Store(self._workload_changed)
         self.pods: Store[CachedPod] = Store(self._pod_changed, self._pod_wanted, self._pod_outlives)
         self.outputs = OutputIndex(lambda key: queue.add(key, Priority.STARTING), defaults)
         self._dependents: set[ObjectKey] = set()
@@ -135,6 +142,12 @@ class Router:
                 self._queue.add(key, Priority.FINISHING)
         elif old is not None and not stored.ended:
             self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
+
+    def _workload_changed(self, old: ObservedWorkload | None, new: ObservedWorkload | None) -> None:
+        workload = new or old
+        key = self.objects.key_of(workload.owner_uid) if workload is not None else None
+        if key is not None:
+            self._queue.add(key, Priority.RUNNING)
 
     def _pod_changed(self, old: CachedPod | None, new: CachedPod | None) -> None:
         pod = new or old
