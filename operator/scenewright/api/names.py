@@ -9,5 +9,8 @@ NEXT_VERSION = "v1beta1"
 API_VERSION = f"{GROUP}/{VERSION}"
 API_VERSIONS = (API_VERSION, f"{GROUP}/{NEXT_VERSION}")
 RETRY_ANNOTATION = f"{GROUP}/retry"
+SWEEP = f"{GROUP}/sweep"
+"""Label of a sweep's children with its name, and annotation with the hash of the spec that it gave them."""
+MANAGER = f"{GROUP}/operator"
 PLURALS = {"SceneJob": "scenejobs", "DatasetJob": "datasetjobs", "TuningRun": "tuningruns"}
 SHORT_NAMES = {"SceneJob": "scene", "DatasetJob": "dsj", "TuningRun": "tune"}

@@ -42,6 +42,7 @@ from scenewright.reconcile.watch.routing import Router
 from scenewright.reconcile.watch.sweep import Sweep
 from scenewright.telemetry.health import HealthServer, Heartbeats
 from scenewright.telemetry.metrics import REGISTRY, announce_version, observe_request, register_process_metrics
+from scenewright.telemetry.notifications import Notifier
 from scenewright.telemetry.progress.endpoint import ProgressEndpoint
 from scenewright.telemetry.progress.store import ProgressStore
 from scenewright.telemetry.progress.tokens import SigningKeys, TokenVerifier
@@ -78,7 +79,7 @@ class Operator:
         self._informers: dict[str, list[Informer[Any]]] = {}
         self.client = client = Client(connection, observe_request)
         queue: WorkQueue[ObjectKey] = WorkQueue()
-        self.known = Router(queue, settings.defaults)
+        self.known = Router(queue, settings.defaults, settings.max_objects, settings.priorities)
         selector = settings.watch_namespace_selector
         beat = self._beat("namespaces") if selector else lambda: None
         self.selected = NamespaceSelection(client, selector, self.known.resync_namespace, beat)
@@ -111,6 +112,7 @@ class Operator:
             ),
             writer=StatusWriter(client, self.leadership, self.known.take_own_write, settings.status_seconds),
             events=self.events,
+            notifier=Notifier(settings.webhook_url),
         )
         for forget in (self.reconciler.writer.forget, self.events.forget, inspector.forget, counters.forget):
             self.known.on_forget(forget)
@@ -135,6 +137,7 @@ class Operator:
             if self.settings.watch_namespace_selector:
                 loops.create_task(self.selected.run(), name="namespaces")
             loops.create_task(self.events.run(), name="events")
+            loops.create_task(self.reconciler.notifier.run(), name="notifications")
             if self.settings.progress.enabled:
                 loops.create_task(self.progress.run(self.settings.progress.port), name="progress")
 

@@ -25,6 +25,8 @@ from scenewright.reconcile.cache.projection import observed_job, observed_worklo
 from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide.actions import (
     Action,
+    ApplyChild,
+    DeleteChild,
     DeleteJob,
     DeleteObject,
     EmitEvent,
@@ -89,6 +91,14 @@ class Actor:
                     with ignore_statuses(*GONE):
                         workloads = await self.inspector.kueue("workloads")
                         await self.client.delete(workloads, owner.namespace, action.name, action.uid, "Background")
+                case ApplyChild():
+                    name = action.document["metadata"]["name"]
+                    await self.client.apply(OBJECTS[owner.kind], owner.namespace, name, action.document)
+                case DeleteChild():
+                    with ignore_statuses(*GONE):
+                        await self.client.delete(
+                            OBJECTS[owner.kind], owner.namespace, action.name, action.uid, "Background"
+                        )
                 case SetParallelism():
                     body = {"metadata": {"uid": action.uid}, "spec": {"parallelism": action.parallelism}}
                     self._keep_job(await self.client.patch(JOBS, owner.namespace, action.name, body))

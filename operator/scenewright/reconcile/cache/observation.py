@@ -37,6 +37,7 @@ class ObservedObject:
         status: what this operator wrote; decisions, caches, gauges and accounting read it from here.
         annotations, labels: of the object; never copied to children.
         resource_version: precondition of the next status write.
+        owner_uid: of the sweep that has made it; empty for other objects.
         deleting: a deletion timestamp is set (owner references delete the children).
     """
 
@@ -52,6 +53,7 @@ class ObservedObject:
     status: Status = field(default_factory=Status)
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    owner_uid: str = ""
 
     @property
     def key(self) -> ObjectKey:
@@ -344,6 +346,7 @@ class Observed:
         pods: the Pods of these Jobs.
         progress: pushed counters by step.
         workload: its Workload, if it is admitted as a whole.
+        children: of a sweep, and what has the name of one of them.
         place_in_line: why it must not start yet although nothing else holds it off; empty if it may.
         output_holder: the object that this one must wait for, since it uses the same or a nested output; else None.
         dependencies: the objects that the plan refers to.
@@ -358,5 +361,6 @@ class Observed:
     output_holder: ObjectKey | None = None
     workload: ObservedWorkload | None = None
     place_in_line: str = ""
+    children: Mapping[str, ObservedObject] = field(default_factory=dict)
     dependencies: tuple[Dependency, ...] = ()
     answers: Mapping[Inspection, Answer] = field(default_factory=dict)

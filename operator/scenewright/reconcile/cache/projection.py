@@ -15,7 +15,7 @@ from functools import lru_cache
 from sys import intern
 from typing import TypeVar
 
-from scenewright.api.names import GROUP
+from scenewright.api.names import GROUP, PLURALS
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import read_status
 from scenewright.execution.jobs import names
@@ -53,6 +53,7 @@ def observed_object(raw: RawJson, kind: str) -> ObservedObject:
         # The last applied configuration only repeats the spec.
         annotations={name: value for name, value in annotations.items() if name != _APPLIED},
         labels=metadata.get("labels") or {},
+        owner_uid=intern(owner["uid"]) if (owner := _controller(metadata)).get("kind") in PLURALS else "",
     )
     # Loops read these properties of every object: fail here if they cannot be read.
     _ = found.version, found.ended, found.rests

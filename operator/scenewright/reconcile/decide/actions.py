@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scenewright.api.raw import RawJson
 from scenewright.api.status import Status
 from scenewright.execution.jobs import CreateJob
 from scenewright.execution.jobs.workload import HoldQuota
@@ -46,6 +47,21 @@ class ReleaseQuota:
 
 
 @dataclass(frozen=True)
+class ApplyChild:
+    """Create a child of a sweep, or bring its spec up to date."""
+
+    document: RawJson
+
+
+@dataclass(frozen=True)
+class DeleteChild:
+    """Delete a child that the sweep's matrix no longer has."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
 class DeleteObject:
     """Delete the object itself because its TTL has passed."""
 
@@ -69,7 +85,17 @@ class EmitEvent:
 
 
 Action = (
-    CreateJob | DeleteJob | SetParallelism | ReleasePod | HoldQuota | ReleaseQuota | DeleteObject | Inspect | EmitEvent
+    CreateJob
+    | DeleteJob
+    | SetParallelism
+    | ReleasePod
+    | HoldQuota
+    | ReleaseQuota
+    | ApplyChild
+    | DeleteChild
+    | DeleteObject
+    | Inspect
+    | EmitEvent
 )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from scenewright.api.names import MANAGER
 from scenewright.api.status import ENDS, Condition, StageStatus, Status, number_texts, rate_text
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import Observed, ObservedObject, Refusal
-from scenewright.reconcile.decide import admission, blockers, budget, chain, counts
+from scenewright.reconcile.decide import admission, blockers, budget, chain, counts, sweeps
 from scenewright.reconcile.decide.actions import Decision, Inspect
 from scenewright.reconcile.decide.conditions import conditions_of, events_of, warning_of
 from scenewright.reconcile.decide.context import (
@@ -36,6 +37,8 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
     status and its Jobs.
     """
     context = DecisionContext(observed, settings, now, observed.object.status)
+    if observed.object.spec.get("managedBy") not in (None, MANAGER):
+        return Decision()
     released, again_after = blockers.releases(context)
     if observed.object.deleting:
         return Decision(tuple(released), again_after=again_after)
@@ -56,6 +59,8 @@ def _about_work(context: DecisionContext) -> PartialDecision:
     memory = remembered(context.before, work)
     if memory.phase in ENDS:
         return over(context, memory)
+    if work.children:
+        return sweeps.swept(context, work, memory)
     if work.spec.suspend:
         spent = budget.without_run(work, memory, context.now)
         return suspended(context, memory.model_copy(update={"spent": spent}))

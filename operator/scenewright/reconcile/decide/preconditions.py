@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from scenewright.api.status import Status
 from scenewright.planning.plan import Plan
+from scenewright.reconcile.cache.line import IN_LINE
 from scenewright.reconcile.cache.observation import DependencyState, ObservedJob, Refusal
 from scenewright.reconcile.decide import budget, chain, counts, endings
 from scenewright.reconcile.decide.context import DecisionContext, ObjectState, PartialDecision, Run, text_of
@@ -120,6 +121,8 @@ def _obstacle(run: Run) -> PartialDecision | None:
         who = str(observed.output_holder) if is_near else "an object of another namespace"
         text = f"waits for {who}, which writes to {run.plan.spec.output.uri} or into it or above it"
         return _waits(run, "OutputBusy", text)
+    if observed.place_in_line:
+        return _waits(run, IN_LINE, observed.place_in_line)
     return None
 
 
