@@ -55,6 +55,10 @@ class Best(Params):
     )
     goal: Literal["Maximize", "Minimize"] = Field(default="Maximize", description="Which values are better.")
 
+    def score(self, value: float) -> float:
+        """Higher is better, whatever the goal."""
+        return value if self.goal == "Maximize" else -value
+
 
 class Matrix(Params):
     """A sweep: one child object for each combination of the parameters, with its output in a folder of this one's."""

@@ -83,8 +83,7 @@ def _best(rows: list[SweptChild], plan: Plan) -> str:
     measured = [(row.metric, row.name) for row in rows if row.phase == "Complete" and row.metric is not None]
     if best is None or not measured:
         return ""
-    sign = 1.0 if best.goal == "Minimize" else -1.0
-    return min(measured, key=lambda each: sign * each[0])[1]
+    return max(measured, key=lambda each: best.score(each[0]))[1]
 
 
 def _state(context: DecisionContext, plan: Plan, rows: list[SweptChild], best: str) -> ObjectState:
