@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from scenewright.api.scheduling import Toleration
+from scenewright.api.raw import Json
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
 
@@ -175,7 +175,7 @@ class Admission(Params):
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
         default_factory=dict, max_length=32, description="Node labels of its flavors."
     )
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Of its flavors.")
+    tolerations: list[Json] = Field(default_factory=list, max_length=32, description="Of its flavors.")
 
 
 class SweptChild(Params):

@@ -79,12 +79,12 @@ class Plan:
         keys = stage_keys(self.pipeline, self.parameters, self.revisions, self.spec.execution.seed, hashes)
         return replace(self, resolved=dict(resolved), keys=keys)
 
-    def placed(self, node_selector: Mapping[str, str], tolerations: Iterable[Toleration]) -> Plan:
+    def placed(self, node_selector: Mapping[str, str], tolerations: Iterable[RawJson]) -> Plan:
         """The plan with further conditions on nodes, such as those of an admitted flavor."""
         scheduling = self.spec.scheduling
         update = {
             "node_selector": {**scheduling.node_selector, **node_selector},
-            "tolerations": [*scheduling.tolerations, *tolerations],
+            "tolerations": [*scheduling.tolerations, *map(Toleration.model_validate, tolerations)],
         }
         return replace(self, spec=self.spec.model_copy(update={"scheduling": scheduling.model_copy(update=update)}))
 

@@ -185,3 +185,8 @@ def test_without_a_matrix_no_work_hash_changes() -> None:
     plain = make_plan({**document, "spec": spec_of()})
     assert plain.children == () and plain.work_hash == make_plan({**document, "spec": spec_of(matrix=None)}).work_hash
     assert plain.work_hash != make_plan({**document, "spec": spec_of(matrix=MATRIX)}).work_hash
+
+
+def test_texts_are_read_as_numbers_also_with_an_exponent() -> None:
+    plan = World({"parameters": {"initialize.opacity": ["5e-1", "0.25"]}}).plan()
+    assert [child.document["spec"]["vistadream"]["initialize"]["opacity"] for child in plan.children] == [0.5, 0.25]

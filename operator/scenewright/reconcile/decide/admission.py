@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 
-from scenewright.api.scheduling import Toleration
 from scenewright.api.status import ENDS, Admission, Status
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.execution.jobs.workload import HoldQuota, quota_queue, workload_hash, workload_manifest, workload_name
@@ -100,7 +99,7 @@ def _placed(run: Run, workload: ObservedWorkload, doing: ObjectState) -> Run | P
         return run.decided(doing, *asks, again_after=run.settings.answer_soon)
     specs = [json.loads(answer.message) for answer in answers if answer is not None and answer.holds]
     labels = {name: value for spec in specs for name, value in (spec.get("nodeLabels") or {}).items()}
-    tolerations = [Toleration.model_validate(each) for spec in specs for each in spec.get("tolerations") or ()]
+    tolerations = [each for spec in specs for each in spec.get("tolerations") or ()]
     return run.remembering(admission=Admission(workload=workload.uid, node_selector=labels, tolerations=tolerations))
 
 
