@@ -55,18 +55,20 @@ _KEPT_OF_CONTAINER: dict[str, tuple[Any, str]] = {
 
 def _kept(name: str, kind: Any, why: str) -> tuple[Any, Rule]:
     """A field that exists only to be refused, and its rule."""
-    limits = {"max_length": 64} if kind not in (bool, int, Json) else {}
-    item = kind if kind != list[str] else list[Annotated[str, Field(max_length=1024)]]
+    limit = None if kind in (bool, int, Json) else 64
+    item = Annotated[kind, Field(max_length=limit)] if limit else kind
+    if kind == list[str]:
+        item = Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=limit)]
     example = {str: "a", bool: True, int: 1, Json: {"a": "b"}, list[str]: ["a"], list[Json]: [{"a": "b"}]}[kind]
-    field = Field(default=None, alias=name, description="Refused.", **limits)
+    message = f"cannot be set here: {why if why.startswith('use') else f'it {why}'}"
     rule = Rule(
         name,
         f"!has(self.{name})",
-        f"cannot be set here: it {why}" if not why.startswith("use") else f"cannot be set here: {why}",
+        message,
         lambda block: getattr(block, _python_name(name)) is None,
         ({name: example},),
     )
-    return (item | None, field), rule
+    return (item | None, Field(default=None, alias=name, description="Refused.")), rule
 
 
 def _python_name(alias: str) -> str:
@@ -169,7 +171,9 @@ Container = _refusing(_Container, _KEPT_OF_CONTAINER)
 class _PodSpec(Params):
     """Additions to the Pod."""
 
-    containers: list[Container] = Field(default_factory=list, max_length=1, description="Additions to the worker.")
+    containers: list[Container] = Field(  # type: ignore[valid-type]
+        default_factory=list, max_length=1, description="Additions to the worker."
+    )
     volumes: list[Volume] = Field(default_factory=list, max_length=16, description="Further volumes.")
     image_pull_secrets: list[LocalObjectReference] = Field(
         default_factory=list, max_length=16, description="Further Secrets for private registries."

@@ -17,7 +17,7 @@ def with_additions(template: Json, additions: PodTemplate | None) -> Json:
     raw = additions.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     metadata, spec = raw.get("metadata", {}), raw.get("spec", {})
     (worker,) = template["spec"]["containers"]
-    added = next(iter(spec.get("containers", ())), {})
+    added: Json = next(iter(spec.get("containers", ())), {})
     volumes, mounts, variables = _of_bundle(additions.ca_bundle)
     known = {each["name"] for each in worker["env"]}
     env = [each for each in (*added.get("env", ()), *variables) if each["name"] not in known]
