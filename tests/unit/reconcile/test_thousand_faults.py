@@ -170,7 +170,8 @@ def test_nothing_is_made_twice(lives: list[tuple[FaultyOperator, FaultyCluster]]
         status = operator.status
         again = cluster.injected["api error"] + status.passes - 1 + status.restarts
         assert all(count <= 1 + again for count in created.values()), (seed, created, cluster.injected)
-        assert [event.reason for event in operator.events].count("Complete") == 1, seed
+        # A status that could not be written is decided again; the Event has the same name, which is refused then.
+        assert len({event for event in operator.events if event.reason == "Complete"}) == 1, seed
 
 
 def test_what_was_said_meanwhile_names_the_cause(lives: list[tuple[FaultyOperator, FaultyCluster]]) -> None:
@@ -184,4 +185,5 @@ def test_what_was_said_meanwhile_names_the_cause(lives: list[tuple[FaultyOperato
     assert "Failed" not in {status.phase for operator, _ in lives for status in operator.statuses}
     assert said["PodsRefused"] == {DENIED}
     assert all("istio-proxy still runs" in message for message in said["SidecarRuns"])
-    assert set(said) <= {"PodsRefused", "SidecarRuns", "PodNotStarting", "WaitingForCapacity"}, said
+    # A clock that is wrong by a minute and a half may miss Pods too early, which ends nothing.
+    assert set(said) <= {"PodsRefused", "SidecarRuns", "PodsNotCreated"}, said
