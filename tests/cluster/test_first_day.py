@@ -93,6 +93,22 @@ def test_a_sweep_makes_children_that_go_with_it(bench: Bench) -> None:
     op.eventually(lambda: not op.objects(bench.cluster, bench.namespace), 90, "the children go with the sweep")
 
 
+def test_what_git_applies_again_changes_nothing(serving: ControlPlane, namespace: str) -> None:
+    """As Argo CD's server-side diff sees it: defaults, also inside lists and templates, are no drift."""
+    execution = {"template": TEMPLATE, "budget": {"gpuHours": 2}, "stageOverrides": {"paint": {"image": "lab/paint:1"}}}
+    scheduling = {"tolerations": [{"key": "gpu", "operator": "Exists"}], "admission": "Stage"}
+    matrix = {"parameters": {"paint": [1, "2"]}, "best": {"metric": "loss"}}
+    manifest = op.chain_object("git", execution=execution, scheduling=scheduling, matrix=matrix)
+    path = f"{op.OBJECTS.format(namespace)}/git"
+    first = serving.api.apply(path, manifest)
+    for version in ("v1alpha1", "v1beta1"):
+        again = serving.api.apply(
+            path.replace("v1alpha1", version), {**manifest, "apiVersion": f"scenewright.io/{version}"}
+        )
+        assert again["metadata"]["generation"] == first["metadata"]["generation"] == 1
+        assert again["spec"] == first["spec"]
+
+
 @pytest.fixture
 def kueue(serving: ControlPlane) -> Iterator[None]:
     with installed(serving):

@@ -118,7 +118,7 @@ def stalled(observed: ObservedObject, reason: str, message: str, now: datetime) 
 
 
 MAXIMUM_STATUS_BYTES = 32 * 1024
-_IN_PARTS = ("conditions", "stages")
+_IN_PARTS = ("conditions", "stages", "sweep")
 _PROGRESS = ("progress", "failed", "rate", "message")
 _EXPLAINED = ("Waiting", "Suspended", "Failed")
 LONGEST_LINE = 80
@@ -178,6 +178,7 @@ def _comparable_fields(status: Status) -> tuple[object, ...]:
         *(getattr(status, name) for name in _ESSENTIAL),
         [(each.type, each.status, each.reason, each.observed_generation) for each in status.conditions],
         [_comparable_stage_fields(stage) for stage in status.stages],
+        [(row.name, row.phase) for row in status.sweep.children] if status.sweep is not None else (),
     )
 
 
