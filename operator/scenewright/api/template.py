@@ -26,7 +26,10 @@ RESERVED_PATHS = (
     r"^/+(scratch|tmp|models|compiled|dev|proc|sys|var/run/secrets|run/secrets|etc/scenewright)(/|$)"
 )
 RESERVED_VOLUMES = ("scratch", "shared-memory", "models", "progress-token", "ca-bundle")
-RESERVED_KEYS = r"^(.*[.])?(scenewright[.]io|batch[.]kubernetes[.]io|kueue[.]x-k8s[.]io)/|^(job-name|controller-uid)$"
+RESERVED_KEYS = (
+    r"^(.*[.])?(scenewright[.]io|batch[.]kubernetes[.]io|kueue[.]x-k8s[.]io|security[.](alpha|beta)[.]kubernetes[.]io)/|"
+    r"^(job-name|controller-uid)$"
+)
 _SOURCES = ("configMap", "secret", "emptyDir", "persistentVolumeClaim", "ephemeral", "csi", "downwardAPI")
 _IDENTITY, _SECURITY = "decides the Pod's identity", "decides the Pod's security"
 _PLACEMENT = "has a field of its own in spec.scheduling"
@@ -203,7 +206,7 @@ def _free_keys(field: str) -> Rule:
         field,
         field,
         f"!each.matches('{RESERVED_KEYS}')",
-        "keys of the operator, of Jobs and of Kueue cannot be set",
+        "keys of the operator, of Jobs, of Kueue and of the Pod's security cannot be set",
         lambda key: not re.match(RESERVED_KEYS, key),
         {"scenewright.io/run": "a"},
     )

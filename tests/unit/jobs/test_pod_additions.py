@@ -140,3 +140,19 @@ def test_mounts_over_ours_and_the_systems_are_refused(path: str) -> None:
     container = {"containers": [{"volumeMounts": [{"name": "data", "mountPath": path}]}]}
     with pytest.raises(SpecError, match="absolute paths"):
         plan_of(execution={"template": {"spec": container}})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "container.apparmor.security.beta.kubernetes.io/worker",
+        "seccomp.security.alpha.kubernetes.io/pod",
+        "scenewright.io/template",
+        "kueue.x-k8s.io/queue-name",
+        "batch.kubernetes.io/job-name",
+    ],
+)
+@pytest.mark.parametrize("part", ["labels", "annotations"])
+def test_keys_that_decide_something_are_refused(key: str, part: str) -> None:
+    with pytest.raises(SpecError, match="cannot be set"):
+        plan_of(execution={"template": {"metadata": {part: {key: "x"}}}})

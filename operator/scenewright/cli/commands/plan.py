@@ -118,7 +118,7 @@ def _print_plan(plan: Plan, found: Json) -> None:
     forecast, budget = _forecast(plan, found), plan.spec.execution.budget
     if forecast.gpu_hours:
         limit = f"; the budget allows {budget.gpu_hours:g}" if budget is not None and budget.gpu_hours else ""
-        console.print(f"in a cluster about {forecast.gpu_hours:.2g} GPU hours{limit}", markup=False)
+        console.print(f"in a cluster about {forecast.gpu_hours:.3g} GPU hours{limit}", markup=False)
     for rejected in found["rejected"]:
         console.print(f"refused: {rejected['id']}: {rejected['reason']}: {rejected['message']}", markup=False)
     for warning in found["warnings"]:
