@@ -65,6 +65,8 @@ bench: setup-dev  ## Ratios against peers, measured in one run
 
 soak: setup-dev  ## The long runs: every fault with 100 objects or workers, 20 kills of a job, of a world, of the toys and of a tuning, 300 objects within the limits, and 2,000 at once
 	SCENEWRIGHT_FAULT_OBJECTS=100 $(PYTHON) -m pytest -s --timeout 7200 tests/cluster/test_faults_*.py tests/e2e/test_faults_of_workers.py
+	SCENEWRIGHT_INJECTED_FAULTS=1000 $(PYTHON) -m pytest -s --timeout 7200 tests/unit/reconcile/test_thousand_faults.py
+	SCENEWRIGHT_HOSTILE=200 SCENEWRIGHT_HONEST=20 $(PYTHON) -m pytest -s --timeout 7200 -k hostile tests/cluster/test_first_day.py
 	SCENEWRIGHT_KILLS=20 $(PYTHON) -m pytest -s --timeout 7200 tests/e2e/test_same_bytes.py
 	SCENEWRIGHT_TOY_KILLS=20 $(PYTHON) -m pytest -s tests/e2e/test_toy_pipelines.py
 	$(PYTHON) -m pytest -s --timeout 7200 -m soak tests/cluster tests/e2e/test_reference_endurance.py tests/e2e/test_world_endurance.py tests/stages

@@ -88,7 +88,11 @@ def _served(cluster: ControlPlane) -> bool:
 
 def _rights() -> Iterator[tuple[str, dict[str, Any]]]:
     rules = [
-        _rule("scenewright.io", ["scenejobs", "datasetjobs", "tuningruns"], ["list", "watch", "delete"]),
+        _rule(
+            "scenewright.io",
+            ["scenejobs", "datasetjobs", "tuningruns"],
+            ["list", "watch", "create", "patch", "delete"],
+        ),
         _rule("scenewright.io", ["scenejobs/status", "datasetjobs/status", "tuningruns/status"], ["patch"]),
         _rule("batch", ["jobs"], ["get", "list", "watch", "create", "patch", "delete"]),
         _rule("", ["pods"], ["list", "watch"]),

@@ -24,7 +24,7 @@ VERSION = "v1beta2"
 WORKLOADS = f"/apis/kueue.x-k8s.io/{VERSION}/namespaces/{{}}/workloads"
 QUEUES = f"/apis/kueue.x-k8s.io/{VERSION}/namespaces/{{}}/localqueues"
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}.kueue.x-k8s.io"
-_KINDS = {"workloads": "Workload", "localqueues": "LocalQueue"}
+_KINDS = {"workloads": "Workload", "localqueues": "LocalQueue", "resourceflavors": "ResourceFlavor"}
 _ROLE = "scenewright-kueue"
 _TOLERATION = {"key": "test.scenewright.io/flavor", "operator": "Exists", "effect": "NoSchedule"}
 
@@ -56,7 +56,8 @@ def _definition(plural: str, kind: str) -> Raw:
         "name": f"{plural}.kueue.x-k8s.io",
         "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/kueue"},
     }
-    spec = {"group": "kueue.x-k8s.io", "names": names, "scope": "Namespaced", "versions": [version]}
+    scope = "Cluster" if plural == "resourceflavors" else "Namespaced"
+    spec = {"group": "kueue.x-k8s.io", "names": names, "scope": scope, "versions": [version]}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -67,6 +68,7 @@ def _definition(plural: str, kind: str) -> Raw:
 
 def _rights() -> Iterator[tuple[str, Raw]]:
     rules = [{"apiGroups": ["kueue.x-k8s.io"], "resources": list(_KINDS), "verbs": ["get", "list"]}]
+    rules.append({"apiGroups": ["kueue.x-k8s.io"], "resources": ["workloads"], "verbs": ["watch", "create", "delete"]})
     return op.granted(_ROLE, rules)
 
 
@@ -186,6 +188,64 @@ class Serving(Repeating):
         waiting = [job for job in jobs if job["spec"]["suspend"]]
         for job in waiting[: max(0, self._quota - len(admitted))]:
             self._controller.admit(job)
+
+
+class WholeObjects(Repeating):
+    """Admits Workloads of whole objects in a thread, the oldest first, as long as their GPUs fit into the quota."""
+
+    PASSING = frozenset({404, 409, 422})
+
+    def __init__(self, cluster: ControlPlane, namespace: str, quota: int) -> None:
+        super().__init__()
+        self.admitted: list[str] = []
+        self.most = 0
+        self._cluster = cluster
+        self._path = WORKLOADS.format(namespace)
+        self._quota = quota
+
+    def turn(self) -> None:
+        """Admits what fits."""
+        found = self._cluster.api.get(self._path)["items"]
+        used = sum(_gpus(each) for each in found if _holds(each, "Admitted") or _holds(each, "Evicted"))
+        self.most = max(self.most, used)
+        for each in sorted(found, key=lambda raw: int(raw["metadata"]["resourceVersion"])):
+            if _holds(each, "Admitted") or _holds(each, "Evicted") or used + _gpus(each) > self._quota:
+                continue
+            used += _gpus(each)
+            self.admitted.append(each["metadata"]["ownerReferences"][0]["name"])
+            assignment = {"podSetAssignments": [{"name": "main", "flavors": {"nvidia.com/gpu": "h200"}}]}
+            self._set(each, {"admission": assignment, "conditions": [_condition("Admitted")]})
+
+    def evict(self, name: str) -> None:
+        """Wants the quota of an object back, as a preemption does."""
+        for each in self._cluster.api.get(self._path)["items"]:
+            if each["metadata"]["ownerReferences"][0]["name"] == name:
+                conditions = [_condition("Admitted"), _condition("Evicted", "Preempted to accommodate another")]
+                self._set(each, {"conditions": conditions})
+
+    def _set(self, workload: Raw, status: Raw) -> None:
+        self._cluster.api.merge(f"{self._path}/{workload['metadata']['name']}", {"status": status})
+
+
+def flavor(name: str, labels: dict[str, str]) -> tuple[str, Raw]:
+    """Path and manifest of a ResourceFlavor."""
+    manifest = {"apiVersion": f"kueue.x-k8s.io/{VERSION}", "kind": "ResourceFlavor", "metadata": {"name": name}}
+    return f"/apis/kueue.x-k8s.io/{VERSION}/resourceflavors/{name}", {**manifest, "spec": {"nodeLabels": labels}}
+
+
+def _condition(kind: str, message: str = "") -> Raw:
+    return {"type": kind, "status": "True", "reason": kind, "message": message}
+
+
+def _holds(workload: Raw, kind: str) -> bool:
+    conditions = workload.get("status", {}).get("conditions", [])
+    return any(each["type"] == kind and each["status"] == "True" for each in conditions)
+
+
+def _gpus(workload: Raw) -> int:
+    (podset,) = workload["spec"]["podSets"]
+    (container,) = podset["template"]["spec"]["containers"]
+    return int(podset["count"]) * int(container["resources"]["requests"]["nvidia.com/gpu"])
 
 
 def _has_ended(job: Raw) -> bool:

@@ -96,10 +96,11 @@ app.kubernetes.io/component: trial-storage
 
 {{/* Rights of the operator in a namespace: (dict "root" $). */}}
 {{- define "scenewright.rules" -}}
-# The objects themselves; deletion is for ttlSecondsAfterFinished. The operator never writes their spec.
+# The objects themselves; deletion is for ttlSecondsAfterFinished, creation and patches are for the children of sweeps.
+# The operator writes no other object's spec.
 - apiGroups: [scenewright.io]
   resources: [scenejobs, datasetjobs, tuningruns]
-  verbs: [list, watch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [scenewright.io]
   resources: [scenejobs/status, datasetjobs/status, tuningruns/status]
   verbs: [patch]
@@ -129,7 +130,7 @@ app.kubernetes.io/component: trial-storage
 {{- if .root.Values.kueue.enabled }}
 - apiGroups: [kueue.x-k8s.io]
   resources: [workloads]
-  verbs: [get, list]
+  verbs: [get, list, watch, create, delete]
 - apiGroups: [kueue.x-k8s.io]
   resources: [localqueues]
   verbs: [get]

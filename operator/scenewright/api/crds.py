@@ -8,7 +8,7 @@ import yaml
 
 from scenewright.api import patterns
 from scenewright.api.kinds import KINDS, MAXIMUM_NAME_LENGTH, spec_model
-from scenewright.api.names import GROUP, PLURALS, SHORT_NAMES, VERSION
+from scenewright.api.names import GROUP, NEXT_VERSION, PLURALS, SHORT_NAMES, VERSION
 from scenewright.api.raw import Json
 from scenewright.api.schema import structural_schema
 from scenewright.api.status import Status
@@ -44,7 +44,8 @@ def crd(kind: Kind, *, built_in: bool = False) -> Json:
             "group": GROUP,
             "names": _names(kind, plural),
             "scope": "Namespaced",
-            "versions": [_version(kind, built_in)],
+            "conversion": {"strategy": "None"},
+            "versions": _versions(kind, built_in),
         },
     }
 
@@ -69,18 +70,18 @@ def _names(kind: str, plural: str) -> Json:
     }
 
 
-def _version(kind: Kind, built_in: bool) -> Json:
-    return {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
+def _versions(kind: Kind, built_in: bool) -> list[Json]:
+    """All served versions: one schema, so that the API server converts by changing apiVersion alone."""
+    columns = [
+        {"name": name, "type": type_, "jsonPath": path, "description": description}
+        for name, type_, path, description in _COLUMNS
+    ]
+    same = {
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [
-            {"name": name, "type": type_, "jsonPath": path, "description": description}
-            for name, type_, path, description in _COLUMNS
-        ],
+        "additionalPrinterColumns": columns,
         "schema": {"openAPIV3Schema": _root(kind, built_in)},
     }
+    return [{"name": name, "served": True, "storage": name == VERSION, **same} for name in (VERSION, NEXT_VERSION)]
 
 
 def _root(kind: Kind, built_in: bool) -> Json:
@@ -115,7 +116,7 @@ def _metadata() -> Json:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes equal parts in full, without anchors."""
+    """Writes equal parts in full, except for what the versions share: an anchor keeps the file at its size."""
 
     def ignore_aliases(self, data: object) -> bool:
-        return True
+        return not (isinstance(data, dict) and "openAPIV3Schema" in data)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from scenewright.api import patterns
+from scenewright.api.template import PodTemplate
 from scenewright_stages.contract.params import Params, Rule
 from scenewright_stages.contract.task import TaskRetries
 
@@ -158,6 +160,42 @@ class StageOverride(Params):
     )
 
 
+class Budget(Params):
+    """What the work may use. At the limit it rests as BudgetReached; a raised budget continues it."""
+
+    gpu_hours: float | None = Field(default=None, gt=0.0, le=10_000_000.0, description="GPU hours of all stages.")
+    wall_time: str | None = Field(
+        default=None,
+        min_length=2,
+        max_length=32,
+        pattern=patterns.DURATION,
+        description="Time in which the object runs or waits to run, such as 36h or 1d12h; rests do not count.",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "gpuHours",
+            "has(self.gpuHours) || has(self.wallTime)",
+            "gpuHours or wallTime is needed",
+            lambda block: block.gpu_hours is not None or block.wall_time is not None,
+            ({},),
+        ),
+    )
+
+    @property
+    def gpu_seconds(self) -> float:
+        """The limit of GPU time; infinite without one."""
+        return math.inf if self.gpu_hours is None else self.gpu_hours * 3600.0
+
+    @property
+    def wall_seconds(self) -> float:
+        """The limit of wall time; infinite without one."""
+        if self.wall_time is None:
+            return math.inf
+        units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+        return sum(int(number) * units[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", self.wall_time))
+
+
 class Execution(Params):
     """How the work is split, retried and limited."""
 
@@ -190,6 +228,8 @@ class Execution(Params):
     retry_token: str = Field(
         default="", max_length=63, description="A new value retries what failed, as `scenewright retry` does."
     )
+    budget: Budget | None = None
+    template: PodTemplate | None = None
     plan_only: bool = Field(default=False, description="Index, count and estimate, then stop.")
     stage_overrides: dict[StageName, StageOverride] = Field(
         default_factory=dict, max_length=16, description="Overrides of single stages, by stage name."

@@ -7,7 +7,7 @@ that kind. Nothing here names a pipeline.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -33,6 +33,9 @@ OUTPUT_OUTSIDE_INPUT = Rule(
 )
 
 
+Value = Annotated[int, Field(ge=-(2**53), le=2**53)] | Annotated[str, Field(max_length=128)]
+
+
 class ObjectMeta(BaseModel):
     """The part of an object's metadata that the CLI uses; other fields are ignored."""
 
@@ -44,6 +47,31 @@ class ObjectMeta(BaseModel):
     annotations: dict[str, str] = Field(default_factory=dict)
 
 
+class Best(Params):
+    """How the children of a sweep are compared."""
+
+    metric: str = Field(
+        min_length=1, max_length=64, description="A measurement that a stage shows, such as validation_psnr."
+    )
+    goal: Literal["Maximize", "Minimize"] = Field(default="Maximize", description="Which values are better.")
+
+    def score(self, value: float) -> float:
+        """Higher is better, whatever the goal."""
+        return value if self.goal == "Maximize" else -value
+
+
+class Matrix(Params):
+    """A sweep: one child object for each combination of the parameters, with its output in a folder of this one's."""
+
+    parameters: dict[str, Annotated[list[Value], Field(min_length=1, max_length=16)]] = Field(
+        min_length=1,
+        max_length=4,
+        description="Values by path, such as {fixer.learningRate: ['1e-4', '2e-5'], execution.seed: [1, 2]}. Texts "
+        "are read as YAML, as with `scenewright run --set`.",
+    )
+    best: Best | None = None
+
+
 class CommonSpec(Params):
     """Fields that all three kinds share."""
 
@@ -52,6 +80,14 @@ class CommonSpec(Params):
     execution: Execution = Execution()
     models: Models = Models()
     scheduling: Scheduling = Scheduling()
+    matrix: Matrix | None = None
+    managed_by: str | None = Field(
+        default=None,
+        max_length=63,
+        pattern=r"^[a-z0-9.-]+/[a-z0-9A-Z._-]+$",
+        description="Another controller that runs this object, such as kueue.x-k8s.io/multikueue; this cluster's "
+        "operator then leaves it alone. Unset: scenewright.io/operator.",
+    )
     suspend: bool = Field(
         default=False, description="Deletes the running Jobs and starts none; results are kept. False resumes."
     )
@@ -118,7 +154,7 @@ class Manifest(BaseModel, Generic[SpecT]):
 
     model_config = ConfigDict(alias_generator=Params.model_config["alias_generator"], extra="forbid", frozen=True)
 
-    api_version: Literal["scenewright.io/v1alpha1"]
+    api_version: Literal["scenewright.io/v1alpha1", "scenewright.io/v1beta1"]
     kind: Literal["SceneJob", "DatasetJob", "TuningRun"]
     metadata: ObjectMeta
     spec: SpecT

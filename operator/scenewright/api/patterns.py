@@ -28,6 +28,7 @@ RESOURCE = (
 NOTHING = r"^0+([.]0+)?[a-zA-Z]*$"
 OPTIONAL_LABEL_KEY = f"^$|{LABEL_KEY}"
 WHOLE_NUMBER = r"^[0-9]+$"
+DURATION = r"^([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
 INDICES = r"^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$"
 
 _NAME = "lower-case letters, digits and dashes, with a letter or digit at both ends"
@@ -45,5 +46,6 @@ MEANINGS = {
     IMAGE: "a container image such as registry.example/lab/scene:1.2, in small letters",
     EXTENDED_RESOURCE: "an extended resource such as nvidia.com/gpu",
     OPTIONAL_LABEL_KEY: "a label key such as example.com/team",
+    DURATION: "a duration such as 36h, 90m or 1d12h",
     INDICES: "numbers and ranges such as 0-9,12",
 }

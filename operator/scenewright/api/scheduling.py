@@ -15,7 +15,7 @@ from scenewright_stages.contract.params import Params, Rule
 LabelValue = Annotated[str, Field(max_length=63, pattern=patterns.LABEL_VALUE)]
 
 
-def _label_keys(field: str, alias: str) -> Rule:
+def label_keys(field: str, alias: str) -> Rule:
     """Keys of a map cannot have a pattern of their own."""
     return Rule(
         alias,
@@ -140,6 +140,11 @@ class Scheduling(Params):
         pattern=patterns.OPTIONAL_RESOURCE_NAME,
         description="Kueue LocalQueue of the CPU stages.",
     )
+    admission: Literal["Stage", "Object"] | None = Field(
+        default=None,
+        description="What Kueue admits at once: each stage, as when unset, or the object, which then holds its quota "
+        "from its first to its last stage with a GPU.",
+    )
     priority_class_name: str = Field(
         default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="PriorityClass of all Pods."
     )
@@ -168,8 +173,8 @@ class Scheduling(Params):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        _label_keys("node_selector", "nodeSelector"),
-        _label_keys("labels", "labels"),
+        label_keys("node_selector", "nodeSelector"),
+        label_keys("labels", "labels"),
         Rule(
             "resourceClaims",
             "!has(self.resourceClaims) || self.resourceClaims.all(one, self.resourceClaims.exists_one(other, "

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from scenewright.api.raw import Json
 from scenewright_stages.contract.params import Params
 from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
 
@@ -153,6 +154,49 @@ class Writing(Params):
     )
 
 
+class Forecast(Params):
+    """What the current pass will take, by the catalogue's seconds per sample."""
+
+    gpu_hours: float = Field(default=0.0, ge=0.0, description="GPU hours of all stages.")
+    wall_seconds: float = Field(default=0.0, ge=0.0, description="Seconds, if all Pods start at once.")
+
+
+class Spent(Params):
+    """What earlier passes and runs of the same work have used; kept only for objects with a budget."""
+
+    gpu_seconds: float = Field(default=0.0, ge=0.0, description="GPU time of stages that the status no longer has.")
+    wall_seconds: float = Field(default=0.0, ge=0.0, description="Time of runs that have ended or rest.")
+
+
+class Admission(Params):
+    """Where Kueue has admitted an object's stages; empty for objects whose stages queue one by one."""
+
+    workload: str = Field(default="", max_length=63, description="Uid of the admitted Workload.")
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default_factory=dict, max_length=32, description="Node labels of its flavors."
+    )
+    tolerations: list[Json] = Field(default_factory=list, max_length=32, description="Of its flavors.")
+
+
+class SweptChild(Params):
+    """One combination of a sweep's parameters."""
+
+    name: str = Field(max_length=63, description="Name of the child object.")
+    parameters: dict[str, Annotated[str, Field(max_length=128)]] = Field(
+        default_factory=dict, max_length=8, description="Its values by parameter."
+    )
+    phase: str = Field(default="", max_length=16, description="Phase of the child.")
+    progress: str = Field(default="", max_length=32, description="Its finished samples and all.")
+    metric: float | None = Field(default=None, description="The compared measurement, once there is one.")
+
+
+class Sweep(Params):
+    """The children of an object with a matrix, as one table."""
+
+    children: list[SweptChild] = Field(default_factory=list, max_length=64, description="In the order of the matrix.")
+    best: str = Field(default="", max_length=63, description="Name of the best complete child.")
+
+
 class Publication(Params):
     """What other objects may refer to."""
 
@@ -164,7 +208,7 @@ class Publication(Params):
     )
 
 
-LabValue = Annotated[str, Field(max_length=1024)]
+LabValue = Annotated[str, Field(max_length=4096)]
 
 
 class Effective(Params):
@@ -227,6 +271,10 @@ class Status(Params):
     outputs: Outputs = Outputs()
     publication: Publication = Publication()
     writing: Writing = Writing()
+    forecast: Forecast | None = None
+    spent: Spent | None = None
+    admission: Admission | None = None
+    sweep: Sweep | None = None
     inputs: list[InputStatus] = Field(
         default_factory=list,
         max_length=8,

@@ -28,6 +28,7 @@ from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.overrides import apply_overrides
 from scenewright.planning.plan import Plan, make_plan, outputs_conflict
 from scenewright.planning.problems import ABSENT, Problem, SpecError
+from scenewright.planning.sweep import children_of
 from scenewright_stages.backends.runtime.cache.weights import default_cache_dir, weights_status
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.formats import PICTURE_ENDINGS, UNREAD_PICTURES
@@ -106,7 +107,14 @@ def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[Json], list
     if problems:
         # An option without a name may be about a document that could not be read.
         return [], problems
-    return changed_documents(raw, changes), []
+    documents = changed_documents(raw, changes)
+    # A sweep's children, each for itself.
+    return [each for document in documents for each in _expanded(document)], []
+
+
+def _expanded(document: Json) -> list[Json]:
+    children = children_of(document)
+    return [dict(child.document) for child in children] if children else [document]
 
 
 def changed_documents(raw: Sequence[tuple[Json, Path]], changes: Changes) -> list[Json]:

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from scenewright.api.raw import Json, RawJson
 from scenewright.kube.connection import Connection
-from scenewright.kube.resources import Resource
+from scenewright.kube.resources import USER_AGENT, Resource
 
 Observe = Callable[[str, str, int], None]
 
@@ -149,6 +149,12 @@ class Client:
         """Patches an object; preconditions (uid, resourceVersion) go into the body's metadata."""
         path = resource.path(namespace, name, subresource)
         return await self._request("patch", resource, path, None, dict(body), content_type)
+
+    async def apply(self, resource: Resource, namespace: str, name: str, body: RawJson) -> Json:
+        """Creates the object or takes over the fields of the body (server-side apply)."""
+        query = {"fieldManager": USER_AGENT, "force": "true", "fieldValidation": "Strict"}
+        path = resource.path(namespace, name)
+        return await self._request("patch", resource, path, query, dict(body), "application/apply-patch+yaml")
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str, propagation: str) -> Json:
         """Deletes the object, with its uid as precondition."""

@@ -20,7 +20,8 @@ from scenewright.api.raw import Json, RawJson
 from scenewright.api.scheduling import Models, Scheduling
 from scenewright.api.status import Status
 from scenewright.api.storage import Storage
-from scenewright.planning.documents import with_value
+from scenewright.api.template import together
+from scenewright.planning.documents import value_at, with_value
 from scenewright.planning.problems import Problem, SpecError
 from scenewright.planning.validation import block_of, field_of, problems_of
 from scenewright_stages.contract.params import BROKEN_RULES
@@ -37,6 +38,10 @@ COMMON: dict[str, type[BaseModel]] = {
 }
 _WHOLE = ("storage",)
 """Blocks that are replaced as a whole: a mixture of two would be inconsistent."""
+_MERGED = ("template",)
+"""Fields in which an object adds to the lab's value instead of replacing it."""
+LONGEST_VALUE = 4096
+"""Characters of a value as JSON, since the status of each object keeps it."""
 _OF_OBJECTS = {"execution": ("retryToken", "planOnly", "stages", "seed")}
 """Fields that belong to single objects and cannot be lab defaults."""
 
@@ -53,7 +58,11 @@ def check_lab_defaults(defaults: Spec, field: str = "defaults") -> None:
         if name not in models:
             problems.append(Problem(f"{field}.{name}", block, f"no such block; allowed: {', '.join(models)}"))
             continue
-        problems += _problems(models[name], block, f"{field}.{name}")
+        found = _problems(models[name], block, f"{field}.{name}")
+        problems += found
+        for path, value in _leaves(models[name], block, (name,)) if isinstance(block, Mapping) and not found else ():
+            if len(json.dumps(value)) > LONGEST_VALUE:
+                problems.append(Problem(f"{field}.{'.'.join(path)}", "", f"is longer than {LONGEST_VALUE} characters"))
         for part in _OF_OBJECTS.get(name, ()):
             if isinstance(block, Mapping) and part in block:
                 problems.append(Problem(f"{field}.{name}.{part}", block[part], "is for single objects; remove it"))
@@ -70,9 +79,12 @@ def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[Json, Json]:
         if name not in models or (is_pipeline and spec.get(name) is None):
             continue
         for path, value in _leaves(models[name], block, (name,)):
-            if _is_given(spec, path, models[name]):
+            if path[-1] in _MERGED:
+                spec = with_value(spec, path, together(value, value_at(spec, *path)))
+            elif _is_given(spec, path, models[name]):
                 continue
-            spec = with_value(spec, path, value)
+            else:
+                spec = with_value(spec, path, value)
             taken[".".join(path)] = value
     return {**document, "spec": spec}, taken
 
@@ -113,7 +125,7 @@ def _problems(model: type[BaseModel], block: object, field: str) -> list[Problem
 
 def _leaves(model: type[BaseModel], block: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     """Paths and values of all leaves. Blocks are descended into; lists and mappings are leaves."""
-    if path[-1] in _WHOLE:
+    if path[-1] in (*_WHOLE, *_MERGED):
         yield path, block
         return
     for alias, value in block.items():

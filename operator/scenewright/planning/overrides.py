@@ -15,6 +15,7 @@ from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright.planning.validation import block_of, field_of, no_such_field
 
 _ROOTS = ("spec", "metadata")
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 
 
 def apply_overrides(
@@ -40,7 +41,8 @@ def _parse(assignment: str) -> tuple[list[str], Any]:
     if not separator or not all(parts):
         raise SpecError([Problem("--set", assignment, "must be path=value, such as coarse.frames=5")])
     try:
-        return parts, yaml.safe_load(text)
+        # YAML 1.1 takes 1e-4 for a text, since it has no point.
+        return parts, float(text) if _EXPONENT.fullmatch(text.strip()) else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SpecError([Problem(f"--set {path}", text, "the value is not valid YAML; quote it")]) from error
 

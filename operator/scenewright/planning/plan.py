@@ -9,12 +9,14 @@ from scenewright.api.execution import Retries, effective_retries
 from scenewright.api.kinds import CommonSpec, JobSpec, given_pipeline, manifest_model
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json, RawJson
+from scenewright.api.scheduling import Toleration
 from scenewright.planning import backends
 from scenewright.planning.documents import kind_of
 from scenewright.planning.effective import effective_parameters, selected_stages
 from scenewright.planning.inputs import ObjectReference, ResolvedInput, named_inputs
 from scenewright.planning.lab import with_lab_defaults
 from scenewright.planning.problems import Problem, SpecError
+from scenewright.planning.sweep import Child, children_of
 from scenewright.planning.validation import validated
 from scenewright_stages.contract.keys import short_hash, stage_keys
 from scenewright_stages.contract.params import Params
@@ -34,6 +36,7 @@ class Plan:
         chain: all stages of the pipeline with these parameters, in running order.
         selected: names of the stages that may run.
         inputs: inputs besides the job's own, such as the data set of a TuningRun.
+        children: of an object with a matrix, which has no run of its own.
         lab: values that came from the lab defaults, by path below ``spec``.
         resolved: inputs from other objects as they were when the run started, by name.
         revisions: model revision of each backend in use, by ``capability/backend``.
@@ -56,6 +59,7 @@ class Plan:
     work_hash: str
     retries: TaskRetries
     lab: RawJson = field(default_factory=dict)
+    children: tuple[Child, ...] = ()
     resolved: Mapping[str, ResolvedInput] = field(default_factory=dict)
 
     @property
@@ -74,6 +78,15 @@ class Plan:
         hashes = {name: each.hash for name, each in resolved.items()}
         keys = stage_keys(self.pipeline, self.parameters, self.revisions, self.spec.execution.seed, hashes)
         return replace(self, resolved=dict(resolved), keys=keys)
+
+    def placed(self, node_selector: Mapping[str, str], tolerations: Iterable[RawJson]) -> Plan:
+        """The plan with further conditions on nodes, such as those of an admitted flavor."""
+        scheduling = self.spec.scheduling
+        update = {
+            "node_selector": {**scheduling.node_selector, **node_selector},
+            "tolerations": [*scheduling.tolerations, *map(Toleration.model_validate, tolerations)],
+        }
+        return replace(self, spec=self.spec.model_copy(update={"scheduling": scheduling.model_copy(update=update)}))
 
     def stage(self, name: str) -> StageSpec:
         """The stage of that name; KeyError if the chain has none."""
@@ -107,7 +120,7 @@ def make_plan(
     Raises:
         SpecError: with all problems that can be found without reading the input.
     """
-    kind = kind_of(document)
+    kind, given_document = kind_of(document), document
     lab: RawJson = {}
     if defaults and isinstance(document.get("spec"), dict):
         document, lab = with_lab_defaults(document, defaults)
@@ -129,6 +142,9 @@ def make_plan(
     revisions = backends.revisions(chain, revision_of)
     for name, places in backends.located_revisions(chain, parameters, revision_of).items():
         revisions[name] += f"+{places}"
+    children = children_of(given_document) if spec.matrix is not None else ()
+    for child in children:
+        make_plan(child.document, revision_of, defaults)
     return Plan(
         kind=kind,
         name=manifest.metadata.name,
@@ -144,6 +160,7 @@ def make_plan(
         work_hash=work_hash(spec, pipeline, parameters),
         retries=effective_retries(spec.execution.retries, pipeline.retries_per_sample),
         lab=lab,
+        children=children,
     )
 
 
@@ -166,6 +183,7 @@ def work_hash(spec: CommonSpec, pipeline: Pipeline, parameters: Params) -> str:
             "onSampleError": execution.on_sample_error,
             "models": _differences(spec.models),
             "retryToken": execution.retry_token,
+            **({"matrix": _differences(spec.matrix)} if spec.matrix is not None else {}),
         }
     )
 

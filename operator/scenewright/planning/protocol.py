@@ -6,10 +6,12 @@ the first stage's process, and publish into the last one's, but never so that a 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
+from scenewright.api.status import Forecast
 from scenewright.planning import backends
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract.reports import AWAITING, Report, StageCounts, UnitCounts
@@ -38,6 +40,24 @@ def folds_publish(later: Collection[str], shards: int, *, needs_gpu: bool) -> bo
         needs_gpu: whether the stage holds a GPU, which must not wait for publish.
     """
     return not later and shards == 1 and not needs_gpu
+
+
+def forecast_of(plan: Plan, todo: Mapping[str, int], shards: Mapping[str, int], gpus: Mapping[str, int]) -> Forecast:
+    """What a pass will take by the catalogue's seconds per sample: loading of models and waits are not in it.
+
+    Args:
+        todo: samples to process, by stage.
+        shards: of the stages; at most `maxParallelism` of them run at once.
+        gpus: that each Pod of a stage holds; 0 on a CPU.
+    """
+    working = [stage for stage in plan.chain if todo.get(stage.name)]
+    held = sum(todo[stage.name] * stage.seconds_per_sample * gpus.get(stage.name, 0) for stage in working)
+    wall = 0.0
+    for stage in working:
+        count = max(1, shards.get(stage.name, 1))
+        waves = ceil(count / max(1, min(count, plan.spec.execution.max_parallelism)))
+        wall += waves * ceil(todo[stage.name] / count) * stage.seconds_per_sample
+    return Forecast(gpu_hours=round(held / 3600, 3), wall_seconds=round(wall, 1))
 
 
 def needs_models(plan: Plan) -> bool:

@@ -7,6 +7,7 @@ watch Jobs and Pods.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +27,7 @@ from scenewright.reconcile.act.observing import Observer
 from scenewright.reconcile.act.reconciler import Reconciler
 from scenewright.reconcile.cache.observation import ObjectKey, Owned
 from scenewright.reconcile.cache.plans import PlanningCache
-from scenewright.reconcile.cache.projection import observed_job, observed_pod
+from scenewright.reconcile.cache.projection import observed_job, observed_pod, observed_workload
 from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide import DecideSettings, decide
 from scenewright.reconcile.hosting import HOST_FAILED, host
@@ -41,6 +42,7 @@ from scenewright.reconcile.watch.routing import Router
 from scenewright.reconcile.watch.sweep import Sweep
 from scenewright.telemetry.health import HealthServer, Heartbeats
 from scenewright.telemetry.metrics import REGISTRY, announce_version, observe_request, register_process_metrics
+from scenewright.telemetry.notifications import Notifier
 from scenewright.telemetry.progress.endpoint import ProgressEndpoint
 from scenewright.telemetry.progress.store import ProgressStore
 from scenewright.telemetry.progress.tokens import SigningKeys, TokenVerifier
@@ -50,6 +52,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=Owned)
 _LOOP_SECONDS = 180.0
 """A loop without a heartbeat for this long is stuck; the slowest healthy loop takes about 100 s per turn."""
+_KUEUE_SECONDS = 30.0
+"""Pause between two looks for Kueue."""
 _AGAIN_SECONDS = 2.0
 """Pause before a new start, and between two looks for our kinds."""
 _EVENT_SECONDS = 3.0
@@ -75,7 +79,7 @@ class Operator:
         self._informers: dict[str, list[Informer[Any]]] = {}
         self.client = client = Client(connection, observe_request)
         queue: WorkQueue[ObjectKey] = WorkQueue()
-        self.known = Router(queue, settings.defaults)
+        self.known = Router(queue, settings.defaults, settings.max_objects, settings.priorities)
         selector = settings.watch_namespace_selector
         beat = self._beat("namespaces") if selector else lambda: None
         self.selected = NamespaceSelection(client, selector, self.known.resync_namespace, beat)
@@ -88,15 +92,27 @@ class Operator:
         pods, inspector = settings.pod_settings(), Inspector(client, self.known.pods, autoscaled=settings.autoscaler)
         plans = PlanningCache(pods.environment, settings.defaults, settings.outputs)
         limits = DecideSettings(pods=pods)
+        self._inspector = inspector
         self.reconciler = Reconciler(
             queue=queue,
             serves=self._serves,
             known=self.known,
             observer=Observer(self.known, inspector, counters, plans),
             decide=lambda observed, now: decide(observed, limits, now),
-            actor=Actor(client, self.leadership, self.known.jobs, inspector, counters, self.events, ending, pods),
+            actor=Actor(
+                client,
+                self.leadership,
+                self.known.jobs,
+                inspector,
+                counters,
+                self.events,
+                ending,
+                pods,
+                self.known.workloads,
+            ),
             writer=StatusWriter(client, self.leadership, self.known.take_own_write, settings.status_seconds),
             events=self.events,
+            notifier=Notifier(settings.webhook_url),
         )
         for forget in (self.reconciler.writer.forget, self.events.forget, inspector.forget, counters.forget):
             self.known.on_forget(forget)
@@ -116,9 +132,12 @@ class Operator:
             self.began = self.known.counting = True
             loops.create_task(self.reconciler.work(self.settings.workers, self._beat("workers")), name="workers")
             loops.create_task(sweep.run(), name="sweep")
+            for namespace in namespaces if self.settings.kueue else ():
+                loops.create_task(self._watch_workloads(namespace), name="workloads")
             if self.settings.watch_namespace_selector:
                 loops.create_task(self.selected.run(), name="namespaces")
             loops.create_task(self.events.run(), name="events")
+            loops.create_task(self.reconciler.notifier.run(), name="notifications")
             if self.settings.progress.enabled:
                 loops.create_task(self.progress.run(self.settings.progress.port), name="progress")
 
@@ -136,6 +155,19 @@ class Operator:
         loops.create_task(informer.run(), name="informer")
         self._informers.setdefault(namespace, []).append(informer)
         await informer.answered.wait()
+
+    async def _watch_workloads(self, namespace: str) -> None:
+        """Watches our Workloads once Kueue is installed; never returns."""
+        beat = self._beat(f"workloads {namespace}")
+        while True:
+            beat()
+            with contextlib.suppress(ApiError):
+                workloads = await self._inspector.kueue("workloads")
+                store = self.known.workloads
+                await Informer(
+                    self.client, workloads, store, observed_workload, MANAGED_SELECTOR, namespace, beat
+                ).run()
+            await asyncio.sleep(_KUEUE_SECONDS)
 
     def _serves(self, namespace: str) -> bool:
         """Whether the Jobs and Pods of the namespace are known: without them a decision would start work twice."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -60,6 +60,7 @@ class OperatorSettings(Params):
     lease: LeaseSettings = LeaseSettings()
     progress: ProgressSettings = ProgressSettings()
     pods: PodSettings = PodSettings()
+    kueue: bool = Field(default=False, description="Whether to watch the Workloads of objects admitted as a whole.")
     autoscaler: bool = Field(
         default=False,
         description="Whether nodes are added for Pods that no node has room for: then no such Pod fails a run.",
@@ -68,6 +69,19 @@ class OperatorSettings(Params):
         default_factory=dict,
         description='Prefixes below which the objects of a namespace may write, by namespace; "*" stands for all '
         "namespaces without an entry. Empty: anywhere.",
+    )
+    webhook_url: str = Field(
+        default="",
+        max_length=1024,
+        pattern=r"^$|^https?://",
+        description="Where a CloudEvent is posted when an object ends, or rests until a person acts; empty: nowhere.",
+    )
+    max_objects: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description='Objects of a namespace that run at once, by namespace; "*" stands for all without an entry.',
+    )
+    priorities: dict[str, int] = Field(
+        default_factory=dict, description="Order in which they start, by PriorityClass; higher numbers first."
     )
     defaults: Json = Field(
         default_factory=dict, description="Values for what objects leave out of their spec: see planning.lab."

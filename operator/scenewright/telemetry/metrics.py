@@ -91,6 +91,7 @@ SAMPLE_FAILURES = counter(
     ["kind", "pipeline", "stage", "reason"],
 )
 RELEASED = counter("pods_released_total", "Pods released because their node was lost.")
+NOTIFICATIONS = counter("notifications_total", "Events for the lab's webhook by result: sent, lost.", ["result"])
 ATTEMPTS = counter("attempts_total", "Pods that ended: success, app, config, timeout, oom, infra.", ["step", "class"])
 GPU_SECONDS = counter(
     "gpu_seconds_total",

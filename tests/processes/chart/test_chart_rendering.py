@@ -349,3 +349,24 @@ def test_the_lab_says_where_namespaces_write_whether_nodes_are_added_and_how_sid
     for wrong in ({"outputs.a[0]": "scenes"}, {"stages.sidecarQuitUrls[0]": "http://elsewhere/quit"}):
         with pytest.raises(RenderError):
             render(wrong)
+
+
+def test_the_lab_sets_limits_priorities_queues_and_a_webhook() -> None:
+    options = {
+        "maxObjects.team-a": "4",
+        "priorities.urgent": "100",
+        "kueue.enabled": "true",
+        "notifications.webhookUrl": "http://hooks.lab:8088/ends",
+        "networkPolicy.enabled": "true",
+        "defaults.execution.template.caBundle.configMap": "lab-ca",
+    }
+    objects = render(options)
+    settings = OperatorSettings.model_validate(yaml.safe_load(config_of(objects)))
+    assert (settings.max_objects, settings.priorities) == ({"team-a": 4}, {"urgent": 100})
+    assert settings.kueue and settings.webhook_url == "http://hooks.lab:8088/ends"
+    assert settings.defaults["execution"]["template"]["caBundle"] == {"configMap": "lab-ca"}
+    policy = named(objects, "NetworkPolicy", "scenewright-operator")
+    assert {"ports": [{"port": 8088}]} in policy["spec"]["egress"]
+    for wrong in ({"maxObjects.a": "0"}, {"notifications.webhookUrl": "hooks"}):
+        with pytest.raises(RenderError):
+            render(wrong)

@@ -9,7 +9,7 @@ from chart_rendering import EVERYTHING, Object, named, render
 
 OBJECTS = ("scenejobs", "datasetjobs", "tuningruns")
 IN_NAMESPACES: set[tuple[str, str, str]] = {
-    *(("scenewright.io", kind, verb) for kind in OBJECTS for verb in ("list", "watch", "delete")),
+    *(("scenewright.io", kind, verb) for kind in OBJECTS for verb in ("list", "watch", "create", "patch", "delete")),
     *(("scenewright.io", f"{kind}/status", "patch") for kind in OBJECTS),
     *(("batch", "jobs", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")),
     ("", "pods", "list"),
@@ -22,9 +22,13 @@ IN_NAMESPACES: set[tuple[str, str, str]] = {
 }
 IN_CLUSTER: set[tuple[str, str, str]] = {("", "nodes", "get"), ("", "nodes", "list")}
 OF_KUEUE = {
-    ("kueue.x-k8s.io", "workloads", "get"),
-    ("kueue.x-k8s.io", "workloads", "list"),
+    *(("kueue.x-k8s.io", "workloads", verb) for verb in ("get", "list", "watch", "create", "delete")),
     ("kueue.x-k8s.io", "localqueues", "get"),
+}
+OF_KUEUE_IN_CLUSTER = {
+    ("kueue.x-k8s.io", "resourceflavors", "get"),
+    ("kueue.x-k8s.io", "workloadpriorityclasses", "get"),
+    ("scheduling.k8s.io", "priorityclasses", "get"),
 }
 KEYS_OF_TOKENS = {"/openid/v1/jwks", "/.well-known/openid-configuration"}
 
@@ -50,7 +54,7 @@ def test_cluster_wide_rights_are_exactly_the_list() -> None:
 
 def test_a_namespaced_operator_has_no_right_elsewhere_but_to_look_at_nodes() -> None:
     objects = render(EVERYTHING)
-    assert granted(named(objects, "ClusterRole", "system-scenewright")) == IN_CLUSTER
+    assert granted(named(objects, "ClusterRole", "system-scenewright")) == IN_CLUSTER | OF_KUEUE_IN_CLUSTER
     for namespace in ("lab-a", "lab-b"):
         assert granted(named(objects, "Role", namespace=namespace)) == IN_NAMESPACES | OF_KUEUE
         binding = named(objects, "RoleBinding", namespace=namespace)

@@ -243,3 +243,14 @@ def test_a_status_as_the_operator_writes_it_is_understood() -> None:
     status = Status(observed_generation=2, phase="Running", stages=[StageStatus(name="coarse", state="Running")])
     raw = scene(**status.model_dump(mode="json", by_alias=True))
     assert view(raw).stages[0].mark == "running"
+
+
+def test_a_sweep_shows_its_children_and_a_running_object_its_forecast() -> None:
+    rows = [
+        {"name": "fixer-0", "phase": "Complete", "progress": "4/4", "metric": 31.25, "parameters": {"steps": "10"}},
+        {"name": "fixer-1", "phase": "Running", "parameters": {"steps": "20"}},
+    ]
+    status = {"phase": "Running", "sweep": {"children": rows, "best": "fixer-0"}, "forecast": {"gpuHours": 12.5}}
+    lines = plain_lines(view_of(scene(**status), NOW))
+    assert "  fixer-0: Complete, 4/4, 31.25, steps=10 (best)" in lines and "  fixer-1: Running, steps=20" in lines
+    assert "12.5 GPU hours expected" in lines[0]

@@ -79,6 +79,9 @@ def test_validate_tells_programs_what_is_wrong(manifest: Path) -> None:
     assert problems == [{"field": "spec.vistadream.coarse.frames", "value": 0, "remedy": "must be >= 1"}]
 
 
+CHAIN = ("outpaint", "depth", "initialize", "coarse", "render")
+
+
 @pytest.mark.parametrize(("output", "is_told"), [("s3://scenes/a", True), ("./out", False)])
 def test_a_plan_that_may_be_for_a_cluster_says_that_it_cannot_see_the_lab_s_defaults(
     manifest: Path, monkeypatch: pytest.MonkeyPatch, output: str, is_told: bool
@@ -90,6 +93,18 @@ def test_a_plan_that_may_be_for_a_cluster_says_that_it_cannot_see_the_lab_s_defa
     assert ("defaults of a lab, which this machine cannot see" in told.stdout) is is_told
     (job,) = json.loads(invoke("plan", manifest, "--output", output, "-o", "json").stdout)["jobs"]
     assert len(job["notes"]) == int(is_told)
+
+
+def test_a_plan_forecasts_what_a_cluster_will_take(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"done": 0, "failed": 0, "shards": 1, "reasons": {}}
+    stages = [{**counts, "name": name, "todo": 720 if name == "coarse" else 0} for name in CHAIN]
+    found = {"samples": 720, "rejected": [], "warnings": [], "stages": stages}
+    monkeypatch.setattr(LocalRun, "plan_only", lambda _: (Outcome(0, "", ""), found))
+    gpu = "execution.stageOverrides.coarse.resources.limits={nvidia.com/gpu: 2}"
+    changes = ("--set", gpu, "--set", "execution.budget.gpuHours=30", "--set", "coarse.frames=10")
+    (job,) = json.loads(invoke("plan", manifest, *changes, "-o", "json").stdout)["jobs"]
+    assert job["forecast"] == {"gpuHours": 720 * 250 * 2 / 3600, "wallSeconds": 720 * 250}
+    assert "about 100 GPU hours; the budget allows 30" in invoke("plan", manifest, *changes).stdout
 
 
 @pytest.mark.parametrize(("todo", "is_told"), [(2, True), (0, False)])

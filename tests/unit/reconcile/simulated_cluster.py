@@ -201,7 +201,7 @@ class Cluster:
     def _create(self, action: CreateJob) -> None:
         plan = self.work()
         assert isinstance(plan, Plan)
-        plan = plan.with_resolved(action.resolved)
+        plan = action.applied_to(plan)
         manifest = job_manifest(plan, self.object, action, PODS)
         name = manifest["metadata"]["name"]
         assert name not in self.jobs, f"{name} is there already"

@@ -40,6 +40,9 @@ def test_no_reason_on_the_page_is_made_up() -> None:
         "OutputInUse",
         "MaxFailedIndexesExceeded",
         "DeadlineExceeded",
+        # Those that the caches know, too.
+        "BudgetReached",
+        "TooManyObjects",
     }
     assert said - given_reasons() - NOT_REASONS - workers == set()
 

@@ -76,6 +76,8 @@ def picture(view: ObjectView) -> RenderableType:
         parts.append(Text.assemble((view.reason, style), f"  {view.message}"))
     if view.stages:
         parts += [Text(""), _stages(view.stages)]
+    if view.children:
+        parts += [Text(""), *map(Text, view.children)]
     if view.notices:
         parts += [Text(""), *(Text(f"! {notice}", "yellow") for notice in view.notices)]
     if view.failures:

@@ -69,6 +69,8 @@ class ObjectView:
         behind: the operator has not seen the latest spec.
         reason, message: why it is in its phase.
         notices: warnings for the user.
+        gpu_hours: forecast of the current pass; 0 if there is none.
+        children: of a sweep, one line each.
         lab: values from the lab defaults, as JSON by path below ``spec``.
         outputs: URIs by label.
     """
@@ -90,6 +92,8 @@ class ObjectView:
     stages: tuple[StageView, ...] = ()
     failures: tuple[RawJson, ...] = ()
     notices: tuple[str, ...] = ()
+    gpu_hours: float = 0.0
+    children: tuple[str, ...] = ()
     lab: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
 
@@ -127,6 +131,8 @@ def view_of(raw: RawJson, now: datetime) -> ObjectView:
         stages=tuple(_stage(stage, now) for stage in status.get("stages", ())),
         failures=tuple(status.get("failures", ())),
         notices=_notices(status, behind),
+        gpu_hours=(status.get("forecast") or {}).get("gpuHours", 0.0),
+        children=_children(status.get("sweep") or {}),
         lab=(status.get("effective") or {}).get("defaults") or {},
         outputs={label: place for label, place in status.get("outputs", {}).items() if place},
     )
@@ -158,7 +164,19 @@ def facts(view: ObjectView) -> list[str]:
     found += [f"{view.failed} failed"] if view.failed else []
     found += [view.rate] if view.rate and not view.ended else []
     found += [f"{duration(held)} of GPU time"] if (held := sum(stage.gpu_seconds for stage in view.stages)) else []
+    found += [f"{view.gpu_hours:.3g} GPU hours expected"] if view.gpu_hours and not view.ended else []
     return found
+
+
+def _children(sweep: RawJson) -> tuple[str, ...]:
+    """``fixer-1: Complete, 16/16, 31.2, fixer.learningRate=1e-4 (best)`` for each child."""
+    lines = []
+    for row in sweep.get("children", ()):
+        values = " ".join(f"{path}={value}" for path, value in row.get("parameters", {}).items())
+        metric = f"{row['metric']:.4g}" if row.get("metric") is not None else ""
+        parts = ", ".join(filter(None, (row.get("phase", ""), row.get("progress", ""), metric, values)))
+        lines.append(f"{row['name']}: {parts}{' (best)' if row['name'] == sweep.get('best') else ''}")
+    return tuple(lines)
 
 
 def plain_lines(view: ObjectView) -> list[str]:
@@ -168,6 +186,7 @@ def plain_lines(view: ObjectView) -> list[str]:
     if view.message:
         lines.append(f"{view.reason}: {view.message}")
     lines += [f"  {_stage_line(stage)}" for stage in view.stages]
+    lines += [f"  {child}" for child in view.children]
     lines += [f"warning: {notice}" for notice in view.notices]
     lines += [
         f"failed: {each['sample']}: {each['stage']}: {each.get('reason', '')}: {each.get('message', '')}"

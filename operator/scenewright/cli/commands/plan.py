@@ -8,15 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scenewright.api.raw import Json
+from scenewright.api.status import Forecast
 from scenewright.cli.commands.run import run_settings
 from scenewright.cli.manifests import Changes, load_plans, reference_to
 from scenewright.cli.texts import count, duration, print_json, print_problems, refusing, table_console
 from scenewright.execution.events import Outcome
+from scenewright.execution.jobs import PodSettings
+from scenewright.execution.jobs.resources import needs_of
 from scenewright.execution.local import LocalRun
 from scenewright.execution.published import local_path, resolved_from
 from scenewright.planning.backends import weights_problems
 from scenewright.planning.inputs import ObjectReference
 from scenewright.planning.plan import Plan
+from scenewright.planning.protocol import forecast_of
 from scenewright_stages.backends.runtime.cache.weights import default_cache_dir
 
 WAITS = "WaitingForDependency"
@@ -73,7 +77,15 @@ def plan_json(plan: Plan, outcome: Outcome, found: Json) -> Json:
         "warnings": found.get("warnings", []),
         "notes": _notes(plan, found),
         "stages": [_stage_json(plan, stage) for stage in found.get("stages", [])],
+        "forecast": _forecast(plan, found).model_dump(by_alias=True),
     }
+
+
+def _forecast(plan: Plan, found: Json) -> Forecast:
+    """What a cluster would take for the stages that this run selects."""
+    stages = [stage for stage in found.get("stages", []) if stage["name"] in plan.selected]
+    todo, shards = ({stage["name"]: stage[key] for stage in stages} for key in ("todo", "shards"))
+    return forecast_of(plan, todo, shards, {name: needs_of(plan, name, PodSettings()).gpus for name in todo})
 
 
 def _stage_json(plan: Plan, found: Json) -> Json:
@@ -103,6 +115,10 @@ def _print_plan(plan: Plan, found: Json) -> None:
     for stage in found["stages"]:
         table.add_row(*_cells(plan, _stage_json(plan, stage)))
     console.print(table)
+    forecast, budget = _forecast(plan, found), plan.spec.execution.budget
+    if forecast.gpu_hours:
+        limit = f"; the budget allows {budget.gpu_hours:g}" if budget is not None and budget.gpu_hours else ""
+        console.print(f"in a cluster about {forecast.gpu_hours:.3g} GPU hours{limit}", markup=False)
     for rejected in found["rejected"]:
         console.print(f"refused: {rejected['id']}: {rejected['reason']}: {rejected['message']}", markup=False)
     for warning in found["warnings"]:

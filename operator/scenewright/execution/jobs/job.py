@@ -5,6 +5,7 @@ from __future__ import annotations
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json
 from scenewright.execution.jobs import names
+from scenewright.execution.jobs.additions import with_additions
 from scenewright.execution.jobs.names import job_name
 from scenewright.execution.jobs.pod import CONTAINER, pod_spec
 from scenewright.execution.jobs.request import CreateJob, JobRequest, Owner
@@ -26,12 +27,14 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
     request = JobRequest(plan, owner, create, needs_of(plan, create.step, settings), settings)
     own = names.labels_of(owner.kind, owner.name, owner.uid, create.step, create.run, plan.work_hash)
     added = plan.spec.scheduling.labels.items()
-    found = {**{key: value for key, value in added if not key.startswith(names.RESERVED)}, **own}
     queue = queue_of(request)
-    template = {
-        "metadata": _pod_metadata(request, found),
-        "spec": pod_spec(request),
-    }
+    kept = {key: value for key, value in added if not key.startswith(names.RESERVED)}
+    if not queue:
+        kept.pop(names.QUEUE, None)
+    found = {**kept, **own}
+    template = with_additions(
+        {"metadata": _pod_metadata(request, found), "spec": pod_spec(request)}, plan.spec.execution.template
+    )
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -40,7 +43,7 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
             "namespace": owner.namespace,
             "labels": {**found, **({names.QUEUE: queue} if queue else {})},
             "annotations": {names.TEMPLATE: short_hash([template, queue])},
-            "ownerReferences": [_owner_reference(owner)],
+            "ownerReferences": [owner_reference(owner)],
         },
         "spec": {
             **_job_spec(request),
@@ -53,6 +56,9 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
 def queue_of(request: JobRequest) -> str:
     """The queue that admits the Job, which is then created suspended; empty if Kubernetes starts it at once."""
     scheduling = request.plan.spec.scheduling
+    if scheduling.admission == "Object" and request.needs.gpus:
+        # The object's Workload stands for it.
+        return ""
     named = scheduling.queue_name if request.needs.gpus else scheduling.cpu_queue_name
     return named or scheduling.labels.get(names.QUEUE, "")
 
@@ -90,7 +96,8 @@ _FAILURE_RULES = [
 """Pod failure policy; the first match wins, and any other failure counts against the index's backoff limit."""
 
 
-def _owner_reference(owner: Owner) -> Json:
+def owner_reference(owner: Owner) -> Json:
+    """The reference by which Kubernetes deletes what an object owns."""
     return {
         "apiVersion": API_VERSION,
         "kind": owner.kind,

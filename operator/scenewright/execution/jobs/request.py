@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from scenewright.api.status import Admission
 from scenewright.execution.jobs.resources import StepNeeds
 from scenewright.execution.jobs.settings import PodSettings
 from scenewright.planning.backends import revisions
@@ -38,6 +39,7 @@ class CreateJob:
         shards: number of completions.
         fold_index, fold_publish, retry_failed, plan_only: as in the worker's task.
         resolved: the run's named inputs as they were at its start.
+        admission: where Kueue has admitted the object, if it was admitted as a whole.
     """
 
     step: str
@@ -48,6 +50,14 @@ class CreateJob:
     retry_failed: bool = False
     plan_only: bool = False
     resolved: Mapping[str, ResolvedInput] = field(default_factory=dict, hash=False)
+    admission: Admission | None = field(default=None, hash=False)
+
+    def applied_to(self, plan: Plan) -> Plan:
+        """The plan with the inputs and the placement of this Job."""
+        plan = plan.with_resolved(self.resolved)
+        if self.admission is None:
+            return plan
+        return plan.placed(self.admission.node_selector, self.admission.tolerations)
 
 
 @dataclass(frozen=True)

@@ -7,28 +7,32 @@ an action fails, the rest is skipped and the next decision repeats it.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from scenewright.api.raw import Json
 from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest, job_name
 from scenewright.execution.jobs.pod import UnknownImageError
+from scenewright.execution.jobs.workload import PRIORITY_CLASS, HoldQuota, workload_manifest, workload_name
 from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, ignore_statuses
-from scenewright.kube.resources import JOBS, OBJECTS, PODS
+from scenewright.kube.resources import JOBS, OBJECTS, PODS, PRIORITY_CLASSES
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.act.deletion import EndingNamespaces, delete_job, namespace_ends
 from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.inspecting import Inspector
-from scenewright.reconcile.cache.observation import Observed, ObservedJob, ObservedObject
-from scenewright.reconcile.cache.projection import observed_job, read
+from scenewright.reconcile.cache.observation import Observed, ObservedJob, ObservedObject, ObservedWorkload
+from scenewright.reconcile.cache.projection import observed_job, observed_workload, read
 from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide.actions import (
     Action,
+    ApplyChild,
+    DeleteChild,
     DeleteJob,
     DeleteObject,
     EmitEvent,
     Inspect,
     ReleasePod,
+    ReleaseQuota,
     SetParallelism,
 )
 from scenewright.reconcile.lease import Leadership
@@ -59,6 +63,7 @@ class Actor:
     events: Events
     ending: EndingNamespaces
     pod_settings: PodSettings
+    workloads: Store[ObservedWorkload] = field(default_factory=Store)
 
     async def act(self, observed: Observed, actions: tuple[Action, ...]) -> bool:
         """Carries them out. Returns whether an inspection has a new answer, so that the caller decides again at once.
@@ -80,6 +85,20 @@ class Actor:
                 case DeleteJob():
                     logger.info("%s: deleting Job %s: %s", owner.key, action.name, action.why)
                     await delete_job(self.client, self.jobs, owner.namespace, action.name, action.uid, "Foreground")
+                case HoldQuota():
+                    await self._hold_quota(observed, action)
+                case ReleaseQuota():
+                    with ignore_statuses(*GONE):
+                        workloads = await self.inspector.kueue("workloads")
+                        await self.client.delete(workloads, owner.namespace, action.name, action.uid, "Background")
+                case ApplyChild():
+                    name = action.document["metadata"]["name"]
+                    await self.client.apply(OBJECTS[owner.kind], owner.namespace, name, action.document)
+                case DeleteChild():
+                    with ignore_statuses(*GONE):
+                        await self.client.delete(
+                            OBJECTS[owner.kind], owner.namespace, action.name, action.uid, "Background"
+                        )
                 case SetParallelism():
                     body = {"metadata": {"uid": action.uid}, "spec": {"parallelism": action.parallelism}}
                     self._keep_job(await self.client.patch(JOBS, owner.namespace, action.name, body))
@@ -95,7 +114,7 @@ class Actor:
         owner, plan = observed.object, observed.work
         if not isinstance(plan, Plan):
             raise TypeError("a Job needs a plan")
-        manifest = self._manifest(plan.with_resolved(action.resolved), owner, action)
+        manifest = self._manifest(action.applied_to(plan), owner, action)
         name = manifest["metadata"]["name"]
         try:
             raw = await self.client.create(JOBS, owner.namespace, manifest)
@@ -108,6 +127,38 @@ class Actor:
             raise self._refused(owner, name, error) from error
         self.progress.forget_step(owner.uid, action.step)
         self._keep_job(raw)
+
+    async def _hold_quota(self, observed: Observed, action: HoldQuota) -> None:
+        owner, plan = observed.object, observed.work
+        if not isinstance(plan, Plan):
+            raise TypeError("a Workload needs a plan")
+        name = workload_name(plan, owner)
+        try:
+            workloads = await self.inspector.kueue("workloads")
+            priority = await self._priority(plan)
+            manifest = workload_manifest(plan, owner, action, self.pod_settings, workloads.version, priority)
+            raw = await self.client.create(workloads, owner.namespace, manifest)
+        except (ApiError, UnknownImageError) as error:
+            if isinstance(error, ApiError) and error.status == 409:
+                raw = await self.client.get(workloads, owner.namespace, name)
+            else:
+                said = "Kueue is not installed" if getattr(error, "status", 0) == 404 else str(error)
+                self.inspector.note_refused(owner.uid, name, said)
+                raise RefusedError(said) from error
+        if (workload := read(observed_workload, raw, workloads.plural)) is None or workload.owner_uid != owner.uid:
+            raise NameTakenError(f"Workload {owner.namespace}/{name} exists and belongs to something else; delete it")
+        self.workloads.put(workload, int(raw["metadata"]["resourceVersion"]))
+
+    async def _priority(self, plan: Plan) -> int:
+        """The value of the priority class of Kueue or Kubernetes, which Kueue reads for its own Workloads only."""
+        scheduling = plan.spec.scheduling
+        if of_kueue := scheduling.labels.get(PRIORITY_CLASS, ""):
+            found = await self.client.get(await self.inspector.kueue("workloadpriorityclasses"), "", of_kueue)
+        elif scheduling.priority_class_name:
+            found = await self.client.get(PRIORITY_CLASSES, "", scheduling.priority_class_name)
+        else:
+            return 0
+        return int(found["value"])
 
     def _manifest(self, plan: Plan, owner: ObservedObject, action: CreateJob) -> Json:
         try:

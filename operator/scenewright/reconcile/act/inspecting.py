@@ -5,6 +5,7 @@ Decisions make no requests: they return an `Inspect` action, the actor asks, and
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import cast
 from scenewright.api.raw import Json, RawJson
 from scenewright.execution.jobs import names
 from scenewright.execution.jobs.resources import number_of
+from scenewright.execution.jobs.workload import KUEUE
 from scenewright.kube.client import ApiError, Client, ignore_statuses
 from scenewright.kube.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, Resource
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed
@@ -23,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 LIFETIME = timedelta(seconds=30)
 _FORGOTTEN = timedelta(minutes=10)
-_KUEUE = "kueue.x-k8s.io"
 _UNKNOWN = "is unknown: {error}"
 _NODE_IS_COMING = ("TriggeredScaleUp", "Nominated")
 _NO_NODE_COMES = "NotTriggerScaleUp"
@@ -57,6 +58,7 @@ class Inspector:
             "node": self._node,
             "capacity": self._capacity,
             "workload": self._workload,
+            "flavor": self._flavor,
             "cache-claim": self._cache_claim,
             "pods": self._pods_of,
         }
@@ -156,9 +158,9 @@ class Inspector:
 
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
         """True if the Job's queue exists and has created its Workload; with the Workload's message."""
-        selector = f"{_KUEUE}/job-uid={_uid_of(observed, job)}"
+        selector = f"{KUEUE}/job-uid={_uid_of(observed, job)}"
         with ignore_statuses(404):
-            workloads = await self._kueue("workloads")
+            workloads = await self.kueue("workloads")
             page = await self._client.list(workloads, observed.object.namespace, labelSelector=selector)
             if missing := await self._missing_queue(observed, job):
                 return False, f"the LocalQueue {missing} does not exist"
@@ -176,17 +178,25 @@ class Inspector:
             return ""
         with ignore_statuses(403):
             with ignore_statuses(404):
-                await self._client.get(await self._kueue("localqueues"), observed.object.namespace, queue)
+                await self._client.get(await self.kueue("localqueues"), observed.object.namespace, queue)
                 return ""
             return queue
         return ""
 
-    async def _kueue(self, plural: str) -> Resource:
+    async def _flavor(self, observed: Observed, name: str) -> tuple[bool, str]:
+        """True if the ResourceFlavor exists; with its spec as JSON."""
+        with ignore_statuses(404):
+            found = await self._client.get(await self.kueue("resourceflavors"), "", name)
+            return True, json.dumps(found.get("spec") or {})
+        return False, ""
+
+    async def kueue(self, plural: str) -> Resource:
         """A Kueue resource at the cluster's preferred version. The fields read here are the same in all versions."""
         if not self._kueue_version:
-            group = await self._client.document(f"/apis/{_KUEUE}")
+            group = await self._client.document(f"/apis/{KUEUE}")
             self._kueue_version = str(group["preferredVersion"]["version"])
-        return Resource(_KUEUE, self._kueue_version, plural)
+        namespaced = plural in ("workloads", "localqueues")
+        return Resource(KUEUE, self._kueue_version, plural, namespaced)
 
     async def _pods_of(self, observed: Observed, job: str) -> tuple[bool, str]:
         """True if the Job has Pods; puts them into the store, as the watch would."""

@@ -34,6 +34,15 @@ def dependencies_of(
     return tuple(_dependency(key, each, objects, plan_of) for each in wanted if each.kind and each.object)
 
 
+def children_of(value: ObservedObject, plan: Plan | Refusal, objects: ObjectStore) -> dict[str, ObservedObject]:
+    """The children of a sweep, and whatever else has one of their names."""
+    if not isinstance(plan, Plan) or not plan.children:
+        return {}
+    wanted = {child.name for child in plan.children}
+    near = [each for each in objects if (each.kind, each.namespace) == (value.kind, value.namespace)]
+    return {each.name: each for each in near if each.name in wanted or each.owner_uid == value.uid}
+
+
 def _dependency(key: ObjectKey, wanted: NamedInput, objects: ObjectStore, plan_of: PlanOf) -> Dependency:
     other = ObjectKey(wanted.kind, key.namespace, wanted.object)
     stored = objects.get(other)
@@ -113,6 +122,9 @@ class Observer:
             pods=tuple(pod.unpacked() for pod in pods),
             progress=self.progress.of(value.uid, time.monotonic()),
             output_holder=known.outputs.holder(value.key),
+            children=children_of(value, work, known.objects),
+            place_in_line=known.line.ahead(value.key),
+            workload=next(iter(known.workloads.of_owner(value.uid)), None),
             dependencies=dependencies_of(value.key, work, known.objects, self.plans.plan),
             answers=self.inspector.answers(value.uid),
         )

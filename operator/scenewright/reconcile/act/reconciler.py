@@ -9,15 +9,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from scenewright.api.status import ENDS, Status
 from scenewright.execution.jobs import CreateJob
 from scenewright.kube.client import ApiError
 from scenewright.reconcile.act.acting import Actor, NameTakenError, RefusedError
 from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.observing import Observer
-from scenewright.reconcile.cache.observation import ObjectKey, Observed
+from scenewright.reconcile.cache.observation import RESTS, ObjectKey, Observed, ObservedObject
 from scenewright.reconcile.decide import stalled
 from scenewright.reconcile.decide.actions import Decision, EmitEvent
 from scenewright.reconcile.decide.context import earliest
@@ -27,6 +28,7 @@ from scenewright.reconcile.status.accounting import account
 from scenewright.reconcile.status.writing import StatusWriter
 from scenewright.reconcile.watch.routing import Router
 from scenewright.telemetry.metrics import RECONCILE_SECONDS, RECONCILES
+from scenewright.telemetry.notifications import Notifier, cloud_event
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Reconciler:
     actor: Actor
     writer: StatusWriter
     events: Events
+    notifier: Notifier = field(default_factory=Notifier)
 
     async def work(self, workers: int, beat: Callable[[], None]) -> None:
         """Reconciles queued keys, up to `workers` at once; never returns."""
@@ -126,8 +129,10 @@ class Reconciler:
     def _hold_output(self, key: ObjectKey, decision: Decision) -> None:
         if any(isinstance(action, CreateJob) for action in decision.actions):
             self.known.outputs.claim(key)
+            self.known.line.claim(key)
         elif decision.status is not None and not decision.status.run:
             self.known.outputs.release(key)
+            self.known.line.release(key)
 
     async def _act(self, observed: Observed, decision: Decision) -> bool:
         try:
@@ -164,10 +169,18 @@ class Reconciler:
         except Exception:
             logger.exception("%s: its status could not be written", key)
 
+    def _notify(self, value: ObservedObject, status: Status) -> None:
+        """Tells the lab's webhook of an end, or of a rest that only a person ends."""
+        before, rests = value.status, status.phase == "Waiting" and status.reason in RESTS
+        if not (status.phase in ENDS or rests) or (before.phase, before.reason) == (status.phase, status.reason):
+            return
+        self.notifier.post(cloud_event(value.kind, value.namespace, value.name, value.uid, status))
+
     async def _write(self, observed: Observed, decision: Decision) -> float | None:
         if decision.status is None or observed.object.deleting:
             return None
         held = await self.writer.write(observed.object, decision.status, decision.urgent)
         if held is None:
             account(observed.object.key, observed.object.status, decision.status)
+            self._notify(observed.object, decision.status)
         return held

@@ -23,6 +23,9 @@ from scenewright_stages.contract.keys import short_hash
 from scenewright_stages.contract.reports import AWAITING, Report
 
 _LONGEST_TOKEN = 63
+BUDGET_REACHED = "BudgetReached"
+RESTS = (AWAITING, BUDGET_REACHED)
+"""Reasons of objects that wait for a person: nothing runs until somebody acts."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class ObservedObject:
         status: what this operator wrote; decisions, caches, gauges and accounting read it from here.
         annotations, labels: of the object; never copied to children.
         resource_version: precondition of the next status write.
+        owner_uid: of the sweep that has made it; empty for other objects.
         deleting: a deletion timestamp is set (owner references delete the children).
     """
 
@@ -49,6 +53,7 @@ class ObservedObject:
     status: Status = field(default_factory=Status)
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    owner_uid: str = ""
 
     @property
     def key(self) -> ObjectKey:
@@ -124,10 +129,10 @@ class ObservedObject:
 
     @property
     def rests(self) -> bool:
-        """Whether nothing runs until somebody acts: it is suspended, or waits for a person's choice."""
+        """Whether nothing runs until somebody acts: it is suspended, or waits for a choice or a budget."""
         if self.suspended:
             return self.phase == "Suspended"
-        return self.waiting == AWAITING and self.is_current and not self.retry_requested
+        return self.waiting in RESTS and self.is_current and not self.retry_requested
 
 
 @dataclass(frozen=True, order=True)
@@ -238,6 +243,27 @@ class ObservedPod(Owned):
     report: Report | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ObservedWorkload(Owned):
+    """The Kueue Workload of an object that is admitted as a whole.
+
+    Attributes:
+        admitted: all of its quota is reserved.
+        evicted: Kueue wants the quota back.
+        message: why it waits or was evicted.
+        flavors: names of the ResourceFlavors that it was admitted to.
+        template: hash of what it asks for (annotation).
+    """
+
+    created_at: datetime
+    admitted: bool = False
+    evicted: bool = False
+    deleting: bool = False
+    message: str = ""
+    flavors: tuple[str, ...] = ()
+    template: str = ""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """The spec cannot be planned: all problems, each with path, value and remedy."""
@@ -251,11 +277,11 @@ class Inspection:
 
     ``what`` is ``failed-creates`` (FailedCreate Events of the Job `name`), ``node`` (is the node `name` Ready),
     ``capacity`` (could any node run a Pod of the Job if the node were empty), ``workload`` (Kueue's Workload of the
-    Job), ``cache-claim`` (access modes of the PersistentVolumeClaim `name`) or ``pods`` (the Pods of the Job `name`;
-    the next observation includes them).
+    Job), ``flavor`` (spec of the ResourceFlavor `name` as JSON), ``cache-claim`` (access modes of the
+    PersistentVolumeClaim `name`) or ``pods`` (the Pods of the Job `name`; the next observation includes them).
     """
 
-    what: Literal["failed-creates", "node", "capacity", "workload", "cache-claim", "pods"]
+    what: Literal["failed-creates", "node", "capacity", "workload", "flavor", "cache-claim", "pods"]
     name: str
 
 
@@ -319,6 +345,9 @@ class Observed:
         jobs: all Jobs that this object owns, of any run.
         pods: the Pods of these Jobs.
         progress: pushed counters by step.
+        workload: its Workload, if it is admitted as a whole.
+        children: of a sweep, and what has the name of one of them.
+        place_in_line: why it must not start yet although nothing else holds it off; empty if it may.
         output_holder: the object that this one must wait for, since it uses the same or a nested output; else None.
         dependencies: the objects that the plan refers to.
         answers: to earlier inspections.
@@ -330,5 +359,8 @@ class Observed:
     pods: tuple[ObservedPod, ...] = ()
     progress: Mapping[str, StepProgress] = field(default_factory=dict)
     output_holder: ObjectKey | None = None
+    workload: ObservedWorkload | None = None
+    place_in_line: str = ""
+    children: Mapping[str, ObservedObject] = field(default_factory=dict)
     dependencies: tuple[Dependency, ...] = ()
     answers: Mapping[Inspection, Answer] = field(default_factory=dict)

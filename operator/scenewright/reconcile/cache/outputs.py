@@ -190,6 +190,9 @@ class OutputIndex:
         """Where an object writes, by the lab defaults that its generation began with, else by today's."""
         kept = value.recorded_defaults if value.is_current else None
         secret = storage_secret(value.spec, self._defaults if kept is None else kept)
+        if value.spec.get("matrix"):
+            # Its children write, each to a folder of its own.
+            return NOWHERE
         uri = (value.spec.get("output") or {}).get("uri", "")
         return Place(output_place(value.namespace, secret, uri), _hosts(value))
 

@@ -10,6 +10,7 @@ from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.storage import Storage
 from scenewright.api.uris import contains, normalised
+from scenewright.execution.jobs.workload import quota_queue
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject, Refusal
@@ -95,6 +96,9 @@ class PlanningCache:
         if plan.spec.storage == Storage() and not self._has_storage:
             remedy = "give secretName or serviceAccountName: Pods have no rights at the storage of their own"
             yield Problem("spec.storage", ABSENT, remedy)
+        if plan.spec.scheduling.admission == "Object" and not quota_queue(plan):
+            remedy = "needs spec.scheduling.queueName: the LocalQueue that admits the object"
+            yield Problem("spec.scheduling.admission", "Object", remedy)
         allowed = self._outputs.get(plan.namespace, self._outputs.get("*", []))
         uri = plan.spec.output.uri
         if self._outputs and not any(contains(prefix, normalised(uri)) for prefix in allowed):

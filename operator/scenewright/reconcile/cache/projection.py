@@ -15,12 +15,12 @@ from functools import lru_cache
 from sys import intern
 from typing import TypeVar
 
-from scenewright.api.names import GROUP
+from scenewright.api.names import GROUP, PLURALS
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import read_status
 from scenewright.execution.jobs import names
 from scenewright.execution.jobs.pod import CONTAINER
-from scenewright.reconcile.cache.observation import ObservedJob, ObservedObject, ObservedPod
+from scenewright.reconcile.cache.observation import ObservedJob, ObservedObject, ObservedPod, ObservedWorkload
 from scenewright.telemetry.metrics import MALFORMED
 from scenewright_stages.contract.reports import Report
 
@@ -53,6 +53,7 @@ def observed_object(raw: RawJson, kind: str) -> ObservedObject:
         # The last applied configuration only repeats the spec.
         annotations={name: value for name, value in annotations.items() if name != _APPLIED},
         labels=metadata.get("labels") or {},
+        owner_uid=intern(owner["uid"]) if (owner := _controller(metadata)).get("kind") in PLURALS else "",
     )
     # Loops read these properties of every object: fail here if they cannot be read.
     _ = found.version, found.ended, found.rests
@@ -109,6 +110,31 @@ class CachedPod(ObservedPod):
     def unpacked(self) -> ObservedPod:
         """The Pod with its report parsed, as decisions use it."""
         return replace(self, report=parsed_report(self.report_text)) if self.report_text else self
+
+
+def observed_workload(raw: RawJson) -> ObservedWorkload | None:
+    """A Workload owned by one of our objects; None for any other."""
+    metadata, status = raw["metadata"], raw.get("status") or {}
+    owner = _controller(metadata)
+    if not owner.get("apiVersion", "").startswith(f"{GROUP}/"):
+        return None
+    evicted, waits = _condition(status, "Evicted"), _condition(status, "QuotaReserved")
+    is_evicted = _holds(evicted)
+    sets = (status.get("admission") or {}).get("podSetAssignments") or ()
+    flavors = {str(flavor) for each in sets for flavor in (each.get("flavors") or {}).values()}
+    return ObservedWorkload(
+        namespace=intern(metadata["namespace"]),
+        name=intern(metadata["name"]),
+        uid=intern(metadata["uid"]),
+        owner_uid=intern(owner["uid"]),
+        created_at=moment(metadata["creationTimestamp"]),
+        admitted=_holds(_condition(status, "Admitted")) and not is_evicted,
+        evicted=is_evicted,
+        deleting="deletionTimestamp" in metadata,
+        message=_text(evicted if is_evicted else waits, "message"),
+        flavors=tuple(sorted(flavors)),
+        template=(metadata.get("annotations") or {}).get(names.TEMPLATE, ""),
+    )
 
 
 def observed_pod(raw: RawJson) -> CachedPod | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scenewright.api.raw import RawJson
 from scenewright.api.status import Status
 from scenewright.execution.jobs import CreateJob
+from scenewright.execution.jobs.workload import HoldQuota
 from scenewright.reconcile.cache.observation import Inspection
 
 
@@ -37,6 +39,29 @@ class ReleasePod:
 
 
 @dataclass(frozen=True)
+class ReleaseQuota:
+    """Delete the object's Workload, which gives its quota back."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class ApplyChild:
+    """Create a child of a sweep, or bring its spec up to date."""
+
+    document: RawJson
+
+
+@dataclass(frozen=True)
+class DeleteChild:
+    """Delete a child that the sweep's matrix no longer has."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
 class DeleteObject:
     """Delete the object itself because its TTL has passed."""
 
@@ -59,7 +84,19 @@ class EmitEvent:
     message: str
 
 
-Action = CreateJob | DeleteJob | SetParallelism | ReleasePod | DeleteObject | Inspect | EmitEvent
+Action = (
+    CreateJob
+    | DeleteJob
+    | SetParallelism
+    | ReleasePod
+    | HoldQuota
+    | ReleaseQuota
+    | ApplyChild
+    | DeleteChild
+    | DeleteObject
+    | Inspect
+    | EmitEvent
+)
 
 
 @dataclass(frozen=True)

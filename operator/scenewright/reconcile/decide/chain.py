@@ -11,7 +11,7 @@ from scenewright.execution.jobs import CreateJob
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.planning.protocol import folds_index, folds_publish, needs_models
 from scenewright.reconcile.cache.observation import ObservedJob
-from scenewright.reconcile.decide import counts, endings
+from scenewright.reconcile.decide import admission, budget, counts, endings
 from scenewright.reconcile.decide.context import ObjectState, PartialDecision, Run, seconds_between
 from scenewright.reconcile.decide.endings import cleared, restart_run
 from scenewright.reconcile.decide.starting import created, watched
@@ -38,7 +38,8 @@ def _clear(run: Run) -> PartialDecision:
     """Waits until all Jobs of the last pass are gone, then starts over at the index."""
     if run.jobs:
         return cleared(run, run.context.state_before)
-    return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[], rejected=0))
+    spent = budget.without_stages(run.plan, run.memory)
+    return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[], rejected=0, spent=spent))
 
 
 def _models(run: Run) -> PartialDecision:
@@ -61,7 +62,8 @@ def _index(run: Run) -> PartialDecision:
     first = run.plan.selected[0]
     memory = run.memory
     earlier = memory.starts - 1 + (memory.passes - 1) + memory.restarts
-    folds = not memory.plan_only and folds_index(
+    # A quota for all stages needs the counts of the index.
+    folds = not (memory.plan_only or admission.needs_quota(run.plan, first)) and folds_index(
         run.plan, needs_gpu=asks_for_gpu(run.plan, first), earlier_runs=earlier
     )
     folded = INDEX_STEP not in run.jobs and (first in run.jobs or folds)
@@ -88,6 +90,7 @@ def _indexed(run: Run, report: Report, folded: bool) -> PartialDecision:
         shards = stages[position].shards.model_copy(update={"total": 1})
         stages[position] = stages[position].model_copy(update={"shards": shards, "state": "Pending"})
     run = run.remembering(stages=stages, samples=UnitStatus(), **endings.notes(report))
+    run = run.remembering(forecast=budget.forecast(run))
     return endings.planned(run) if run.memory.plan_only else proceed(run)
 
 
@@ -167,6 +170,12 @@ def _running(
 ) -> PartialDecision:
     """Creates the step's Job, waits for one that is being deleted, or watches the live one."""
     run = run.remembering(stage=step)
+    needs_quota = admission.needs_quota(run.plan, step)
+    if needs_quota:
+        found = admission.obtained(run, doing)
+        if isinstance(found, PartialDecision):
+            return found
+        run = found
     memory = run.memory
     create = CreateJob(
         step=step,
@@ -177,6 +186,7 @@ def _running(
         retry_failed=memory.retry_failed and memory.passes == 1,
         plan_only=memory.plan_only,
         resolved=run.plan.resolved,
+        admission=memory.admission if needs_quota else None,
     )
     if job is None:
         return created(run, create, doing)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from scenewright.api.status import ENDS, Condition, Status
 from scenewright.planning.plan import Plan
+from scenewright.reconcile.cache.line import IN_LINE
 from scenewright.reconcile.cache.observation import Inspection
 from scenewright.reconcile.decide.actions import EmitEvent, Inspect
 from scenewright.reconcile.decide.context import DecisionContext, ObjectState, condition_of, state_of, text_of
@@ -142,7 +143,7 @@ def _unshared_cache(context: DecisionContext, plan: Plan) -> tuple[str, list[Ins
 
 
 EXPECTED = frozenset(
-    {"Suspended", "OutputBusy", OUTPUT_IN_USE, "DependencyRunning", "QueuePending", "WaitingForCapacity"}
+    {"Suspended", "OutputBusy", OUTPUT_IN_USE, "DependencyRunning", "QueuePending", "WaitingForCapacity", IN_LINE}
 )
 """Reasons that need no action by anybody: Normal Events, not Warnings."""
 _WORKING = {

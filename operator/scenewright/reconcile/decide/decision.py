@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from scenewright.api.names import MANAGER
 from scenewright.api.status import ENDS, Condition, StageStatus, Status, number_texts, rate_text
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.cache.observation import Observed, ObservedObject, Refusal
-from scenewright.reconcile.decide import blockers, chain, counts
+from scenewright.reconcile.decide import admission, blockers, budget, chain, counts, sweeps
 from scenewright.reconcile.decide.actions import Decision, Inspect
 from scenewright.reconcile.decide.conditions import conditions_of, events_of, warning_of
 from scenewright.reconcile.decide.context import (
@@ -37,6 +38,8 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
     status and its Jobs.
     """
     context = DecisionContext(observed, settings, now, observed.object.status)
+    if observed.object.spec.get("managedBy") not in (None, MANAGER):
+        return Decision()
     released, again_after = blockers.releases(context)
     if observed.object.deleting:
         return Decision(tuple(released), again_after=again_after)
@@ -45,7 +48,7 @@ def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decis
         # This version refuses the spec, but the work ended under an earlier version: keep its status.
         partial = over(context, context.before).also(*released, again_after=again_after)
         return Decision(partial.actions, again_after=partial.again_after)
-    partial = _about_work(context).also(*released, again_after=again_after)
+    partial = admission.released(context, _about_work(context)).also(*released, again_after=again_after)
     return _concluded(context, partial)
 
 
@@ -57,14 +60,25 @@ def _about_work(context: DecisionContext) -> PartialDecision:
     memory = remembered(context.before, work)
     if memory.phase in ENDS:
         return over(context, memory)
+    if work.children:
+        return sweeps.swept(context, work, memory)
     if work.spec.suspend:
-        return suspended(context, memory)
+        spent = budget.without_run(work, memory, context.now)
+        return suspended(context, memory.model_copy(update={"spent": spent}))
     if awaits_choice(memory):
         return keep_waiting(context, memory)
+    return _about_run(context, work, memory)
+
+
+def _about_run(context: DecisionContext, work: Plan, memory: Status) -> PartialDecision:
+    """Starts a run or moves it forward, unless its budget is used up."""
+    if budget.reached(work, memory):
+        return budget.resting(context, work, memory)
     if not memory.run:
         return started(context, work, memory)
     own, others = own_jobs(context.observed.jobs, memory.run, work.work_hash)
-    partial = chain.proceed(Run(context, with_inputs(work, memory), memory, own))
+    run = budget.measured(Run(context, with_inputs(work, memory), memory, own))
+    partial = budget.exhausted(run) or chain.proceed(run).also(again_after=budget.seconds_left(run))
     return partial.also(*deletions(others, "it belongs to another run"))
 
 
@@ -104,7 +118,7 @@ def stalled(observed: ObservedObject, reason: str, message: str, now: datetime) 
 
 
 MAXIMUM_STATUS_BYTES = 32 * 1024
-_IN_PARTS = ("conditions", "stages")
+_IN_PARTS = ("conditions", "stages", "sweep")
 _PROGRESS = ("progress", "failed", "rate", "message")
 _EXPLAINED = ("Waiting", "Suspended", "Failed")
 LONGEST_LINE = 80
@@ -164,6 +178,7 @@ def _comparable_fields(status: Status) -> tuple[object, ...]:
         *(getattr(status, name) for name in _ESSENTIAL),
         [(each.type, each.status, each.reason, each.observed_generation) for each in status.conditions],
         [_comparable_stage_fields(stage) for stage in status.stages],
+        [(row.name, row.phase) for row in status.sweep.children] if status.sweep is not None else (),
     )
 
 

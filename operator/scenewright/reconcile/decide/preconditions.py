@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from scenewright.api.status import Status
 from scenewright.planning.plan import Plan
+from scenewright.reconcile.cache.line import IN_LINE
 from scenewright.reconcile.cache.observation import DependencyState, ObservedJob, Refusal
-from scenewright.reconcile.decide import chain, counts, endings
+from scenewright.reconcile.decide import budget, chain, counts, endings
 from scenewright.reconcile.decide.context import DecisionContext, ObjectState, PartialDecision, Run, text_of
 from scenewright.reconcile.decide.endings import deletions
 from scenewright.reconcile.decide.memory import current_inputs, run_id, with_inputs, writing_of
@@ -79,6 +80,7 @@ def started(context: DecisionContext, plan: Plan, memory: Status) -> PartialDeci
         passes=1,
         restarts=0,
         clearing=False,
+        spent=budget.without_stages(plan, memory),
         stages=[],
         failures=[],
         warnings=[],
@@ -119,6 +121,8 @@ def _obstacle(run: Run) -> PartialDecision | None:
         who = str(observed.output_holder) if is_near else "an object of another namespace"
         text = f"waits for {who}, which writes to {run.plan.spec.output.uri} or into it or above it"
         return _waits(run, "OutputBusy", text)
+    if observed.place_in_line:
+        return _waits(run, IN_LINE, observed.place_in_line)
     return None
 
 

@@ -78,7 +78,7 @@ def _is_outdated(look: Look, create: CreateJob) -> bool:
     """Whether the object or the operator's configuration was edited so that the Job's manifest would differ now."""
     owner = look.run.context.observed.object
     try:
-        manifest = job_manifest(look.run.plan, owner, create, look.run.settings.pods)
+        manifest = job_manifest(create.applied_to(look.run.plan), owner, create, look.run.settings.pods)
     except ValueError:
         # The manifest cannot be built now.
         return False

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import ACTIVE
 from scenewright.kube.resources import OBJECTS
-from scenewright.reconcile.cache.observation import ObjectKey, ObservedJob, ObservedObject, ObservedPod
+from scenewright.reconcile.cache.line import Line
+from scenewright.reconcile.cache.observation import (
+    ObjectKey,
+    ObservedJob,
+    ObservedObject,
+    ObservedPod,
+    ObservedWorkload,
+)
 from scenewright.reconcile.cache.outputs import OutputIndex
 from scenewright.reconcile.cache.projection import CachedPod, observed_object, skip
 from scenewright.reconcile.cache.store import ObjectStore, Store
@@ -33,14 +40,23 @@ class Router:
     Args:
         queue: receives the keys of objects to reconcile.
         defaults: the lab defaults.
+        limits, priorities: as in :class:`Line`.
     """
 
-    def __init__(self, queue: WorkQueue[ObjectKey], defaults: RawJson | None = None) -> None:
+    def __init__(
+        self,
+        queue: WorkQueue[ObjectKey],
+        defaults: RawJson | None = None,
+        limits: Mapping[str, int] | None = None,
+        priorities: Mapping[str, int] | None = None,
+    ) -> None:
         self._queue = queue
         self.objects = ObjectStore(self._object_changed)
         self.jobs: Store[ObservedJob] = Store(self._job_changed)
+        self.workloads: Store[ObservedWorkload] = Store(self._workload_changed)
         self.pods: Store[CachedPod] = Store(self._pod_changed, self._pod_wanted, self._pod_outlives)
         self.outputs = OutputIndex(lambda key: queue.add(key, Priority.STARTING), defaults)
+        self.line = Line(lambda key: queue.add(key, Priority.STARTING), limits or {}, priorities or {})
         self._dependents: set[ObjectKey] = set()
         self._own_write = ""
         self._unheard: dict[str, dict[str, tuple[int, float]]] = {kind: {} for kind in OBJECTS}
@@ -108,6 +124,8 @@ class Router:
         if new is None:
             return
         self.outputs.update(new)
+        self.line.update(new)
+        self._wake_sweep(new, NOISE_SECONDS if old is not None and old.phase == new.phase else 0.0)
         self._note_dependency(old, new)
         if old is None or old.uid != new.uid:
             self._queue.add(new.key, Priority.RUNNING if new.phase in ACTIVE else Priority.STARTING)
@@ -135,6 +153,12 @@ class Router:
                 self._queue.add(key, Priority.FINISHING)
         elif old is not None and not stored.ended:
             self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
+
+    def _workload_changed(self, old: ObservedWorkload | None, new: ObservedWorkload | None) -> None:
+        workload = new or old
+        key = self.objects.key_of(workload.owner_uid) if workload is not None else None
+        if key is not None:
+            self._queue.add(key, Priority.RUNNING)
 
     def _pod_changed(self, old: CachedPod | None, new: CachedPod | None) -> None:
         pod = new or old
@@ -208,12 +232,19 @@ class Router:
         if old is None:
             return
         self.outputs.forget(old.key, old.uid)
+        self.line.remove(old.key)
+        self._wake_sweep(old, 0.0)
         # Its Jobs stay in the store until they are gone: they may still write.
         self._drop_pods(old.uid)
         self._unheard[old.key.kind].pop(old.uid, None)
         self._dependents.discard(old.key)
         self._wake_dependents(old)
         self._call_forgetters(old.uid)
+
+    def _wake_sweep(self, child: ObservedObject, delay: float) -> None:
+        key = self.objects.key_of(child.owner_uid) if child.owner_uid else None
+        if key is not None and key.namespace == child.namespace:
+            self._queue.add(key, Priority.RUNNING, delay)
 
     def _drop_pods(self, uid: str) -> None:
         for job in self.jobs.of_owner(uid):

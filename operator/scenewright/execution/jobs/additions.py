@@ -1,0 +1,60 @@
+"""Merges ``execution.template`` into the Pod template of a step. What the operator sets itself always wins."""
+
+from __future__ import annotations
+
+from scenewright.api.raw import Json, RawJson
+from scenewright.api.template import CaBundle, PodTemplate
+
+_CA_FOLDER = "/etc/scenewright/ca"
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Read by Python's TLS and httpx, by requests and botocore, and by curl. AWS_CA_BUNDLE stays the storage Secret's."""
+
+
+def with_additions(template: Json, additions: PodTemplate | None) -> Json:
+    """The Pod template with the additions; the same template without any."""
+    if additions is None:
+        return template
+    raw = additions.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    metadata, spec = raw.get("metadata", {}), raw.get("spec", {})
+    (worker,) = template["spec"]["containers"]
+    added: Json = next(iter(spec.get("containers", ())), {})
+    volumes, mounts, variables = _of_bundle(additions.ca_bundle)
+    known = {each["name"] for each in worker["env"]}
+    env = [each for each in (*added.get("env", ()), *variables) if each["name"] not in known]
+    worker = {
+        **worker,
+        "env": [*env, *worker["env"]],
+        **({"envFrom": added["envFrom"]} if "envFrom" in added else {}),
+        "volumeMounts": [*worker["volumeMounts"], *added.get("volumeMounts", ()), *mounts],
+    }
+    pod = {
+        **template["spec"],
+        "containers": [worker],
+        "volumes": [*template["spec"]["volumes"], *spec.get("volumes", ()), *volumes],
+    }
+    secrets = [*pod.get("imagePullSecrets", ()), *spec.get("imagePullSecrets", ())]
+    if secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(each["name"] for each in secrets)]
+    for name in ("priorityClassName", "topologySpreadConstraints"):
+        if name in spec:
+            pod[name] = spec[name]
+    return {"metadata": _merged(template["metadata"], metadata), "spec": pod}
+
+
+def _merged(ours: RawJson, added: RawJson) -> Json:
+    """Labels and annotations; ours win."""
+    return {
+        name: {**added.get(name, {}), **ours.get(name, {})}
+        for name in ("labels", "annotations")
+        if name in ours or name in added
+    }
+
+
+def _of_bundle(bundle: CaBundle | None) -> tuple[list[Json], list[Json], list[Json]]:
+    """Volumes, mounts and variables of the lab's certificates."""
+    if bundle is None:
+        return [], [], []
+    items = [{"key": bundle.key, "path": "ca.crt"}]
+    volume = {"name": "ca-bundle", "configMap": {"name": bundle.config_map, "items": items}}
+    mount = {"name": "ca-bundle", "mountPath": _CA_FOLDER, "readOnly": True}
+    return [volume], [mount], [{"name": name, "value": f"{_CA_FOLDER}/ca.crt"} for name in _CA_VARIABLES]
