@@ -27,6 +27,7 @@ class Settings:
             this process.
         outputs: prefixes that this page may read for the objects of a namespace; ``*`` stands for all others.
         uploads: prefix for uploaded pictures; ``{namespace}`` is filled in.
+        spec: fields that every object started here gets, such as ``{"storage": {"secretName": "lab-s3"}}``.
         grafana: address of the dashboards.
         read_only: nothing can be started or changed.
     """
@@ -41,6 +42,7 @@ class Settings:
     token_headers: tuple[str, ...] = ()
     outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     uploads: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)
     grafana: str = ""
     read_only: bool = False
 
@@ -54,7 +56,7 @@ class Settings:
         known = {each.name for each in fields(cls)}
         if unknown := sorted(set(given) - known):
             raise SpecError([Problem(unknown[0], given[unknown[0]], suggestion(unknown[0], sorted(known)))])
-        values = {name: tuple(each) if isinstance(each, list) else each for name, each in given.items()}
+        values: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in given.items()}
         values["outputs"] = {name: tuple(each) for name, each in (given.get("outputs") or {}).items()}
         return cls(**values)
 

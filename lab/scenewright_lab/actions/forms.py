@@ -165,13 +165,16 @@ def _value(filled: Field) -> Any:
         return filled.given
 
 
-def manifest(example: Example, given: Mapping[str, str], name: str, input_uri: str, output_uri: str) -> Json:
-    """The whole object."""
+def manifest(
+    example: Example, given: Mapping[str, str], name: str, input_uri: str, output_uri: str, spec: RawJson
+) -> Json:
+    """The whole object; `spec` has the fields that all objects get here."""
     if not re.fullmatch(patterns.OBJECT_NAME, name) or len(name) > 63:
         raise Refused("The name needs lower-case letters, digits and dashes, and begins with a letter or digit.", 422)
     namespace = {"namespace": given["namespace"]} if given.get("namespace") else {}
-    spec = {"input": {"uri": input_uri}, "output": {"uri": output_uri}, example.pipeline: block(example, given)}
-    return {"apiVersion": API_VERSION, "kind": example.kind, "metadata": {"name": name, **namespace}, "spec": spec}
+    places = {"input": {"uri": input_uri}, "output": {"uri": output_uri}}
+    whole = {**places, **spec, example.pipeline: block(example, given)}
+    return {"apiVersion": API_VERSION, "kind": example.kind, "metadata": {"name": name, **namespace}, "spec": whole}
 
 
 def as_yaml(document: RawJson) -> str:

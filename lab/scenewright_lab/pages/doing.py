@@ -45,19 +45,20 @@ async def fill_in(request: Request) -> Response:
         return _form(request, example, {"name": name}, namespaces)
     form = await lab_of(request).tokens.form(request)
     given = texts(form)
+    shared = lab_of(request).settings.spec
     file, name, namespace = upload(form, "file"), given.get("name", "").strip(), given.get("namespace", "")
     try:
         if namespaces and namespace not in namespaces:
             raise Refused("You may not start objects in this namespace.")
         output = await actions.place(person, namespace, name)
-        draft = forms.manifest(example, given, name, given.get("input") or "file:///input", output)
+        draft = forms.manifest(example, given, name, given.get("input") or "file:///input", output, shared)
         if file is None and not given.get("input"):
             raise Refused("Choose a file, or name an input by its address.", 422)
         if told := forms.problems(draft):
             return _form(request, example, given, namespaces, told)
         if file is not None:
             stored = await actions.store(person, namespace, name, file.filename or "", file.file)
-            draft = forms.manifest(example, given, name, stored, output)
+            draft = forms.manifest(example, given, name, stored, output, shared)
         return _review(request, actions, forms.as_yaml(draft), await asyncio.to_thread(forms.problems, draft))
     except Refused as error:
         return _form(request, example, given, namespaces, [str(error)])

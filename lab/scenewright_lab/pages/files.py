@@ -59,7 +59,7 @@ async def send_file(request: Request) -> Response:
     wanted = _RANGE.fullmatch(request.headers.get("range", "").strip())
     # Other forms of the header are ignored, as the standard allows.
     if wanted and request.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
-        part = _range(*wanted.groups(), found.size)
+        part = _range(wanted[1], wanted[2], found.size)
         if part is None:
             return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{found.size}"})
         start, end, status = *part, 206

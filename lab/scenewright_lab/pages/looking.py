@@ -8,7 +8,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -66,7 +66,9 @@ def matching(entries: Iterable[Entry], request: Request) -> list[Entry]:
     asked = request.query_params
     words = asked.get("words", "").lower().split()
     least = asked.get("psnr", "")
-    tests = [lambda each: all(word in f"{each.id} {each.view.pipeline} {each.view.name}".lower() for word in words)]
+    tests: list[Callable[[Entry], bool]] = [
+        lambda each: all(word in f"{each.id} {each.view.pipeline} {each.view.name}".lower() for word in words)
+    ]
     if phase := asked.get("phase", ""):
         tests.append(lambda each: each.view.phase == phase or (phase == "Running" and each.view.phase in ACTIVE))
     if pipeline := asked.get("pipeline", ""):

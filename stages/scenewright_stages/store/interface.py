@@ -93,10 +93,10 @@ class Store(ABC):
         """At most `length` bytes from `start`; empty beyond the end."""
         return self.get_bytes(key)[start : start + length]
 
-    def folders(self, prefix: str = "", most: int = 1000) -> list[str]:
+    def folders(self, prefix: str = "", most: int = 1000) -> tuple[str, ...]:
         """Names of the folders directly below a prefix, which is empty or ends in a slash; at most `most`, sorted."""
         below = (found.key[len(prefix) :] for found in self.list(prefix))
-        return sorted({key.partition("/")[0] for key in below if "/" in key})[:most]
+        return tuple(sorted({key.partition("/")[0] for key in below if "/" in key})[:most])
 
     @abstractmethod
     def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:

@@ -95,13 +95,13 @@ class LocalStore(Store):
             file.seek(start)
             return file.read(length)
 
-    def folders(self, prefix: str = "", most: int = 1000) -> list[str]:
+    def folders(self, prefix: str = "", most: int = 1000) -> tuple[str, ...]:
         with _explained(self.uri_of(prefix)):
             try:
                 found = sorted(each.name for each in os.scandir(self.root / prefix) if each.is_dir())
             except FileNotFoundError:
-                return []
-        return found[:most]
+                return ()
+        return tuple(found[:most])
 
     def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:
         source = self._readable(key)

@@ -51,7 +51,7 @@ def find_objects(store: Store, most: int = MOST_LISTINGS) -> list[str]:
             if listings == most:
                 return found
             listings += 1
-            names = store.folders(prefix, most)
+            names = list(store.folders(prefix, most))
             if layout.ROOT in names:
                 found.append(prefix.rstrip("/") or ".")
                 names = [name for name in names if name in _hosts()]
@@ -142,7 +142,7 @@ def _reports(store: Store, name: str, run: str) -> Iterator[tuple[str, Json]]:
 
 def _summary(store: Store, name: str) -> Json:
     whole = _object(_head(store, below(name, layout.SUMMARY), _SUMMARY_BYTES))
-    kept = {key: whole[key] for key in ("name", "pipeline", "samples", "stages", "warnings") if key in whole}
+    kept: Json = {key: whole[key] for key in ("name", "pipeline", "samples", "stages", "warnings") if key in whole}
     kept["failures"] = list(whole.get("failures") or ())[:MOST_FAILURES]
     used = {f"{each.get('capability', '')}/{each.get('backend', '')}" for each in whole.get("backends") or ()}
     kept["backends"] = sorted(used)

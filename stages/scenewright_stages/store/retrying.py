@@ -74,7 +74,7 @@ class RetryingStore(Store):
     def get_range(self, key: str, start: int, length: int) -> bytes:
         return self._retried(lambda: self._store.get_range(key, start, length))
 
-    def folders(self, prefix: str = "", most: int = 1000) -> list[str]:
+    def folders(self, prefix: str = "", most: int = 1000) -> tuple[str, ...]:
         return self._retried(lambda: self._store.folders(prefix, most))
 
     def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:

@@ -154,15 +154,16 @@ class S3Store(Store):
                 return b""
             raise
 
-    def folders(self, prefix: str = "", most: int = 1000) -> list[str]:
+    def folders(self, prefix: str = "", most: int = 1000) -> tuple[str, ...]:
         start = (f"{self.prefix}/" if self.prefix else "") + prefix
         with self._explained(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=start, Delimiter="/", PaginationConfig={"MaxItems": most}
             )
-            return sorted(
+            found = sorted(
                 each["Prefix"][len(start) :].rstrip("/") for page in pages for each in page.get("CommonPrefixes", [])
             )
+            return tuple(found)
 
     def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:
         condition = {} if if_match is None else {"IfMatch": if_match}
