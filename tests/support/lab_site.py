@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
-import uvicorn
-
 from scenewright_lab.app import create
 from scenewright_lab.security import COOKIE, Limits
+from scenewright_lab.serving import Server
 from scenewright_lab.settings import Settings
 
 RUN = "20260101T000000Z-aaaaaaaa-0001"
@@ -131,14 +130,17 @@ class Site:
 
 
 @contextlib.contextmanager
-def serving(settings: Settings, reads: Limits | None = None, writes: Limits | None = None) -> Iterator[Site]:
-    """The page of these settings on a free port."""
+def serving(
+    settings: Settings, reads: Limits | None = None, writes: Limits | None = None, port: int = 0
+) -> Iterator[Site]:
+    """The page of these settings on this port, or on a free one."""
     with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(("127.0.0.1", port))
         port = found.getsockname()[1]
     wide = Limits(rate=1e6, burst=1e6)
     app = create(settings, reads or wide, writes or Limits(rate=1e6, burst=1e6))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
+    server = Server(app, "127.0.0.1", port)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 30

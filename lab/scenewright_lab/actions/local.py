@@ -112,7 +112,7 @@ class LocalActions(Actions):
     async def offers(self, person: Person, entry: Entry) -> Sequence[Offer]:
         if self.is_active(entry.id):
             return [Offer("stop", "Stop", "Ctrl-C in the terminal of the run; a retry continues where it stopped")]
-        if entry.view.phase in ACTIVE:
+        if entry.view.phase in ACTIVE or (entry.view.phase == "Complete" and not entry.view.failed):
             return []
         label = "Continue" if entry.suspended else "Retry what failed"
         return [Offer("retry", label, self.command("retry", entry.id))]

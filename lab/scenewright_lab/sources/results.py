@@ -100,6 +100,11 @@ def _stage(found: Found, name: str) -> Json:
     live = [each for each in found.live if each.step == name]
     planned = _counts(found, INDEX_STEP, name)
     ended = _counts(found, PUBLISH_STEP, name) or _counts(found, name, name)
+    if live and planned and sum(each.done + each.failed + each.skipped for each in live) < planned.todo:
+        # A shard's report is that of the stage only once all have ended.
+        ended = None
+    elif ended is not None:
+        live = []
     counts = ended or planned or StageCounts()
     samples = counts.model_dump(by_alias=True, include={"total", "done", "failed", "skipped", "rejected", "awaiting"})
     if ended is None and live:
@@ -153,7 +158,7 @@ def _phase(found: Found) -> tuple[str, str, str]:
 
 def _running(found: Found) -> tuple[str, str, str]:
     steps = {each.step for each in found.live}
-    if INDEX_STEP in steps or INDEX_STEP not in found.reports:
+    if INDEX_STEP not in found.reports:
         return "Indexing", "Indexing", "reads the input"
     if PUBLISH_STEP in steps:
         return "Publishing", "Publishing", "writes manifests and pages"

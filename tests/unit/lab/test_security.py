@@ -155,7 +155,7 @@ def test_a_foreign_name_that_points_here_is_refused(serve: Serve, headers: dict[
 
 
 def test_forms_need_their_token_and_their_origin(tmp_path: Path, serve: Serve) -> None:
-    write_object(tmp_path, "one")
+    write_object(tmp_path, "one", failures=[{"sample": "sample0", "stage": "render", "reason": "Crashed"}])
     site = serve()
     token = site.token("/objects/one")
     assert token
