@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 GUARDED = """
 import ctypes, os
 from scenewright_stages.worker.process.watchdog import HangGuard
