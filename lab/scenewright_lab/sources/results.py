@@ -116,8 +116,14 @@ def _stage(found: Found, name: str) -> Json:
     stage["samplesPerMinute"] = sum(each.samples_per_minute for each in live)
     stage["numbers"] = {key: value for each in live for key, value in each.numbers.items()}
     stage["seconds"] = counts.wall_seconds or counts.seconds
-    stage["doing"] = " · ".join(filter(None, (word for each in live for word in (each.sample, each.message))))
+    stage["doing"] = "; ".join(filter(None, map(_doing, live)))
     return stage
+
+
+def _doing(live: Progress) -> str:
+    """``china · 119807 Gaussians · 35%``"""
+    share = f"{live.fraction:.0%}" if live.fraction else ""
+    return " · ".join(filter(None, (live.sample, live.message or live.phase, share)))
 
 
 def _counts(found: Found, step: str, name: str) -> StageCounts | None:
