@@ -16,9 +16,10 @@ import pytest
 import yaml
 from chart_rendering import render
 from lab_site import Site, serving
-from operator_process import install
 
 from cluster import ControlPlane
+from scenewright.api.crds import crd
+from scenewright.api.kinds import KINDS
 from scenewright.api.names import PLURALS
 from scenewright_lab.settings import Settings
 
@@ -60,6 +61,22 @@ def bind(cluster: ControlPlane, namespace: str, name: str, rules: list[dict[str,
     cluster.api.create(f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
 
 
+def install_kinds(cluster: ControlPlane) -> None:
+    """Makes the API server serve the three kinds, unless another test has done it."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for kind in KINDS:
+        definition = crd(kind, built_in=True)
+        cluster.api.apply(f"{path}/{definition['metadata']['name']}", definition)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        held = [cluster.api.get(f"{path}/{plural}.scenewright.io") for plural in OBJECTS]
+        conditions = [{each["type"]: each["status"] for each in one["status"]["conditions"]} for one in held]
+        if all(each.get("Established") == "True" for each in conditions):
+            return
+        time.sleep(0.2)
+    pytest.fail("the kinds are not served")
+
+
 def create(cluster: ControlPlane, namespace: str, name: str, output: str = "") -> None:
     uri = output or f"s3://scenes/{namespace}/{name}"
     spec = {"input": {"uri": "s3://photos/in"}, "output": {"uri": uri}, "vistadream": {}}
@@ -78,7 +95,7 @@ def chart_rules() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def teams(control_plane: ControlPlane) -> Iterator[tuple[Team, Team]]:
     made = []
-    install(control_plane)
+    install_kinds(control_plane)
     for letter in "ab":
         namespace = control_plane.create_namespace(f"team-{letter}-{uuid.uuid4().hex[:6]}")
         token = token_of(control_plane, namespace, "person")
