@@ -218,6 +218,22 @@ def test_five_hundred_requests_show_nothing_of_another_namespace(
     assert "secret-b" in as_person(site, other).get("/").text, "who may see it sees it"
 
 
+def test_lists_of_objects_cost_the_api_server_nothing_but_watches(
+    control_plane: ControlPlane, site: Site, teams: tuple[Team, Team]
+) -> None:
+    page = as_person(site, teams[0])
+    page.get("/")
+    mark = control_plane.audit.mark()
+    for path in ("/", "/gallery", "/tuning", "/models") * 10:
+        assert page.get(path).status == 200
+    account = f"system:serviceaccount:{teams[0].namespace}:page"
+    ours = control_plane.audit.counts(mark, account)
+    assert all(verb == "watch" for _, verb, _ in ours), ours
+    person = control_plane.audit.counts(mark, f"system:serviceaccount:{teams[0].namespace}:person")
+    assert all(resource == "selfsubjectaccessreviews" for _, _, resource in person), person
+    assert sum(person.values()) <= 20, "the answer to who may see what is kept"
+
+
 def test_results_outside_of_the_namespaces_outputs_are_not_read(
     control_plane: ControlPlane, site: Site, teams: tuple[Team, Team]
 ) -> None:
