@@ -33,7 +33,7 @@ test-fast: setup-dev  ## The developer's loop: no processes, clusters or browser
 lint: setup-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy operator/scenewright stages/scenewright_stages tools/cluster
+	.venv/bin/mypy operator/scenewright stages/scenewright_stages lab/scenewright_lab tools/cluster
 	.venv/bin/lint-imports
 	.venv/bin/scenewright crds --check
 

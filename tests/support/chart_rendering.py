@@ -27,6 +27,8 @@ EVERYTHING = {
     "trialStorage.enabled": "true",
     "trialStorage.secretKey": "long-enough",
     "kueue.enabled": "true",
+    "lab.enabled": "true",
+    "lab.storage.secretName": "lab-s3",
     "watchNamespaces": "{lab-a,lab-b}",
 }
 """Options that switch every template on."""

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import background, chart, preflight, trial, whole_cluster
+from . import background, chart, lab_page, preflight, trial, whole_cluster
 from .binaries import CONTROL_PLANE, WHOLE_CLUSTER, build
 from .control_plane import ControlPlane, Settings
 from .problems import DidNotStart, Unavailable
@@ -70,17 +70,20 @@ def _up(options: argparse.Namespace) -> None:
     prometheus = whole_cluster.prometheus_in(options.folder)
     prometheus.scrape({chart.metrics_address(target): {"service": chart.RELEASE}})
     manifest = trial.prepare(target, whole_cluster.storage_server(), options.folder)
+    page = lab_page.start(target.kubeconfig, whole_cluster.storage_server(), options.folder)
     print(
         f"\nA cluster with the operator, S3 and Prometheus runs. `make cluster-down` ends it.\n\n"
         f"  export KUBECONFIG={target.kubeconfig}\n"
         f"  kubectl apply --server-side -f {manifest}\n"
         f"  kubectl -n {trial.NAMESPACE} get scenejobs --watch\n\n"
+        f"  Web page    {page or 'did not start: see lab.log beside the kubeconfig'}\n"
         f"  S3          {whole_cluster.storage_server().endpoint}\n"
         f"  Prometheus  {prometheus.url}"
     )
 
 
 def _down(options: argparse.Namespace) -> None:
+    lab_page.stop(options.folder)
     background.stop(options.folder)
 
 

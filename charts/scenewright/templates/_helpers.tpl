@@ -49,6 +49,21 @@ app.kubernetes.io/component: operator
 app.kubernetes.io/component: trial-storage
 {{- end -}}
 
+{{- define "scenewright.labSelector" -}}
+{{ include "scenewright.selector" . }}
+app.kubernetes.io/component: lab
+{{- end -}}
+
+{{/* Rights of the web page: it looks. What people do there, they do with rights of their own. */}}
+{{- define "scenewright.labRules" -}}
+- apiGroups: [scenewright.io]
+  resources: [scenejobs, datasetjobs, tuningruns]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+{{- end -}}
+
 {{- define "scenewright.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "scenewright.fullname" .) .Values.serviceAccount.name -}}

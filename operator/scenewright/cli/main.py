@@ -402,6 +402,42 @@ def crds(
 
 
 @app.command()
+def serve(
+    target: Annotated[
+        str, typer.Argument(metavar="[FOLDER|s3://…]", help="Where the results are. Default: the folder results.")
+    ] = "",
+    cluster: Annotated[bool, typer.Option("--cluster", help="Show the objects of a cluster.")] = False,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on. Others than this machine only look.")] = "",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8088,
+    namespaces: Annotated[
+        list[str] | None, typer.Option("-n", "--namespace", help="Namespace to show. Repeatable. Default: all.")
+    ] = None,
+    context: ContextOption = "",
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Further settings in YAML, as the chart writes them."),
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Offer no actions.")] = False,
+) -> None:
+    """Serve a web page: what runs, what came out, and a way to start the next one."""
+    from scenewright.cli.commands.serve import serve_command
+
+    raise typer.Exit(
+        serve_command(
+            target,
+            cluster=cluster,
+            host=host,
+            port=port,
+            namespaces=namespaces or [],
+            context=context,
+            config=config,
+            read_only=read_only,
+            as_json=False,
+        )
+    )
+
+
+@app.command()
 def operator(
     config: Annotated[
         Path | None,

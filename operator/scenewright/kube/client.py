@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from scenewright.api.raw import Json, RawJson
 from scenewright.kube.connection import Connection
-from scenewright.kube.resources import USER_AGENT, Resource
+from scenewright.kube.resources import PODS, USER_AGENT, Resource
 
 Observe = Callable[[str, str, int], None]
 
@@ -164,6 +164,19 @@ class Client:
     async def document(self, path: str) -> Json:
         """The JSON document at a path that is not a resource, such as the keys of service-account tokens."""
         return await self._request("get", _DOCUMENTS, path, accept="application/jwk-set+json, application/json")
+
+    async def log(self, namespace: str, pod: str, lines: int) -> str:
+        """The last lines of a Pod's first container."""
+        path, query = PODS.path(namespace, pod, "log"), {"tailLines": str(lines), "limitBytes": "65536"}
+        try:
+            response = await self._open(self._connection.requests, "get", path, query, None, {}, _TIMEOUT)
+            data = await response.read()
+        except _LOST as error:
+            raise self._lost("get", PODS, error) from error
+        self._observe("get", "pods/log", response.status)
+        if response.status >= 400:
+            raise _error(response.status, response.headers, data)
+        return data.decode(errors="replace")
 
     async def watch(
         self, resource: Resource, namespace: str, silence: float, **parameters: str

@@ -89,6 +89,15 @@ class Store(ABC):
     def get_bytes(self, key: str) -> bytes:
         """The whole content; ObjectMissing if the object does not exist."""
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start`; empty beyond the end."""
+        return self.get_bytes(key)[start : start + length]
+
+    def folders(self, prefix: str = "", most: int = 1000) -> tuple[str, ...]:
+        """Names of the folders directly below a prefix, which is empty or ends in a slash; at most `most`, sorted."""
+        below = (found.key[len(prefix) :] for found in self.list(prefix))
+        return tuple(sorted({key.partition("/")[0] for key in below if "/" in key})[:most])
+
     @abstractmethod
     def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:
         """Copies the content to a new local file; PreconditionFailed if the ETag is not `if_match`."""

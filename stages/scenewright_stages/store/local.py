@@ -90,6 +90,19 @@ class LocalStore(Store):
         with _explained(self.uri_of(key)):
             return self._readable(key).read_bytes()
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        with _explained(self.uri_of(key)), self._readable(key).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def folders(self, prefix: str = "", most: int = 1000) -> tuple[str, ...]:
+        with _explained(self.uri_of(prefix)):
+            try:
+                found = sorted(each.name for each in os.scandir(self.root / prefix) if each.is_dir())
+            except FileNotFoundError:
+                return ()
+        return tuple(found[:most])
+
     def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:
         source = self._readable(key)
         if if_match is not None:

@@ -71,6 +71,12 @@ class RetryingStore(Store):
     def get_bytes(self, key: str) -> bytes:
         return self._retried(lambda: self._store.get_bytes(key))
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        return self._retried(lambda: self._store.get_range(key, start, length))
+
+    def folders(self, prefix: str = "", most: int = 1000) -> tuple[str, ...]:
+        return self._retried(lambda: self._store.folders(prefix, most))
+
     def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:
         self._retried(lambda: self._store.get_file(key, path, if_match=if_match))
 

@@ -142,6 +142,29 @@ class S3Store(Store):
             content: bytes = body.read()
             return content
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        try:
+            with self._explained(key):
+                wanted = f"bytes={start}-{start + length - 1}"
+                body = self._client.get_object(Bucket=self.bucket, Key=self._full(key), Range=wanted)["Body"]
+                content: bytes = body.read()
+                return content
+        except StoreError as error:
+            if "InvalidRange" in error.problem:
+                return b""
+            raise
+
+    def folders(self, prefix: str = "", most: int = 1000) -> tuple[str, ...]:
+        start = (f"{self.prefix}/" if self.prefix else "") + prefix
+        with self._explained(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=start, Delimiter="/", PaginationConfig={"MaxItems": most}
+            )
+            found = sorted(
+                each["Prefix"][len(start) :].rstrip("/") for page in pages for each in page.get("CommonPrefixes", [])
+            )
+            return tuple(found)
+
     def get_file(self, key: str, path: Path, *, if_match: str | None = None) -> None:
         condition = {} if if_match is None else {"IfMatch": if_match}
         with self._explained(key):

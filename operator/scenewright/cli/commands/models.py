@@ -26,12 +26,17 @@ PROMPTED_WEIGHTS = {FLUX_FILL.id: FLUX_FILL}
 
 def models_command(as_json: bool) -> int:
     """Lists all backends and their weights."""
-    rows = [row for facts in registry.backends() for row in _rows(facts)]
+    rows = backend_rows()
     if as_json:
         print_json({"cache": str(default_cache_dir()), "backends": rows})
     else:
         _print_table(rows)
     return 0
+
+
+def backend_rows() -> list[Json]:
+    """One row for each set of weights of each backend, and one for each backend without weights."""
+    return [row for facts in registry.backends() for row in _rows(facts)]
 
 
 def fetch_command(weights_id: str, accepted: str) -> int:

@@ -1,0 +1,1 @@
+"""What a person can do on the page: start, retry, stop and pick."""

@@ -1,0 +1,1 @@
+"""The handlers of the pages, their templates and their scripts."""
