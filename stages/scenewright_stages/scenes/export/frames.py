@@ -25,11 +25,9 @@ from scenewright_stages.scenes.export.formats import Written, scene_facts
 from scenewright_stages.scenes.export.source import Source, circle
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.gaussians.surface.fusion import shrunk
+from scenewright_stages.vision.gaussians.surface.fusion import depth_sizes, surface_depth
 from scenewright_stages.vision.geometry.cameras import Camera, quaternion_from_rotation
 
-_SOLID, _SOLID_SMALL = 0.5, 0.6
-"""Least coverage at which a pixel has depth: of the scene, and of its splats at the size for depth."""
 _NEIGHBOURS = 0.05
 """Relative difference in depth up to which neighbouring pixels lie on one surface."""
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -115,18 +113,13 @@ def _orbit(source: Source, lens: Camera, count: int) -> list[Camera]:
 
 
 def drawn(scene: GaussianScene, cameras: Sequence[Camera], renderer: Renderer) -> Iterator[TruthFrame]:
-    """Renders each frame, twice: its colours, and its depth from smaller splats."""
-    small = shrunk(scene)
+    """Renders the colours, depth and normals of each frame."""
+    sizes = depth_sizes(scene)
     for camera in cameras:
         with torch.no_grad():
-            whole, fine = renderer.render(scene, [camera]), renderer.render(small, [camera])
-        depth = np.where(
-            fine.alpha[0].cpu().numpy() >= _SOLID_SMALL,
-            fine.depth[0].cpu().numpy(),
-            np.where(whole.alpha[0].cpu().numpy() >= _SOLID, whole.depth[0].cpu().numpy(), 0),
-        ).astype(np.float32)
-        srgb = (whole.rgb[0].clamp(0, 1).cpu().numpy() * 255).round().astype(np.uint8)
-        yield TruthFrame(camera, srgb, depth, normals_of(depth, camera))
+            rgb = renderer.render(scene, [camera]).rgb[0].clamp(0, 1).cpu().numpy()
+        depth = surface_depth(sizes, camera, renderer)
+        yield TruthFrame(camera, (rgb * 255).round().astype(np.uint8), depth, normals_of(depth, camera))
 
 
 def normals_of(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:

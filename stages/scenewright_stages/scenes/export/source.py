@@ -169,7 +169,7 @@ def _up(up: str, cameras: Sequence[Camera]) -> tuple[Float64Array, str]:
     axis = np.zeros(3)
     axis[np.abs(direction).argmax()] = np.sign(direction[np.abs(direction).argmax()])
     # Within a few degrees an axis is what the frame's maker meant.
-    if float(direction @ axis) > np.cos(np.radians(3.0)):
+    if float(direction @ axis) > np.cos(np.radians(6.0)):
         return axis, "an axis, as the cameras were held"
     return direction, "the mean over the cameras"
 

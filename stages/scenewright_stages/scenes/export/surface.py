@@ -185,8 +185,8 @@ def _walked(mesh: Mesh, field: DistanceField, floor: Walkable, params: MeshParam
     notes = []
     if outside:
         notes.append(
-            f"mesh: a capsule that walks at random leaves the scene through a gap ({outside} of {_STEPS} steps are "
-            "outside): parts of it were never seen; keep to the area of walkable.json"
+            f"mesh: a capsule that walks at random leaves what was seen ({outside} of {_STEPS} steps are "
+            "outside): there is a gap, or the scene is open; keep to the area of walkable.json"
         )
     elif unseen > _MANY_UNSEEN * _STEPS:
         notes.append(

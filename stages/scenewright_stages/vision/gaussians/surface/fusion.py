@@ -24,9 +24,13 @@ MOST_VOXELS = 2_000_000
 _TRUNCATION = 4.0
 """Voxels on each side of a surface in which distances count."""
 _LEAST_ALPHA = 0.6
-_SHRUNK = 0.5
+_SHRUNK = 0.25
 """Size at which splats are drawn for their depth. A renderer gives a splat one depth, that of its middle, so a slanted
 surface of large splats leans towards the viewer by about their radius."""
+_SIZES = (0.5, 0.25, 0.12)
+"""Sizes that give depth in turn, wherever splats of that size still cover a pixel."""
+_SOLID = 0.5
+"""Coverage by whole splats below which a pixel has no depth."""
 _EDGE = 0.1
 """Relative range of depth among neighbouring pixels above which they straddle an outline."""
 _GRAZING = 0.2
@@ -108,9 +112,29 @@ def depth_views(
         yield DepthView(camera.with_pose(camera.camera_from_world @ back), depth, srgb, facing)
 
 
-def shrunk(scene: GaussianScene) -> GaussianScene:
-    """The scene with splats as small as depth is drawn with."""
-    return replace(scene, log_scales=scene.log_scales + math.log(_SHRUNK))
+def shrunk(scene: GaussianScene, size: float = _SHRUNK) -> GaussianScene:
+    """The scene with smaller splats."""
+    return replace(scene, log_scales=scene.log_scales + math.log(size))
+
+
+def surface_depth(sizes: list[GaussianScene], camera: Camera, renderer: Renderer) -> NDArray[np.float32]:
+    """(H, W) z-depth in metres from the smallest splats that cover a pixel; 0 where there is nothing.
+
+    Args:
+        sizes: the scene, and with smaller splats, as `depth_sizes` makes them.
+    """
+    depth = np.zeros((camera.height, camera.width), np.float32)
+    for number, each in enumerate(sizes):
+        with torch.no_grad():
+            rendering = renderer.render(each, [camera])
+        covered = rendering.alpha[0].cpu().numpy() >= (_LEAST_ALPHA if number else _SOLID)
+        depth = np.where(covered, rendering.depth[0].cpu().numpy(), depth).astype(np.float32)
+    return depth
+
+
+def depth_sizes(scene: GaussianScene) -> list[GaussianScene]:
+    """The scene, and the same with smaller and smaller splats."""
+    return [scene, *(shrunk(scene, size) for size in _SIZES)]
 
 
 def fused(views: list[DepthView], voxel: float | None) -> DistanceField:

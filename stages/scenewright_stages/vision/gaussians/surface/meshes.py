@@ -53,7 +53,7 @@ class Mesh:
         a, b, c = (self.vertices[self.faces[:, corner]] for corner in range(3))
         longest = np.sqrt(np.max([((p - q) ** 2).sum(axis=1) for p, q in ((a, b), (b, c), (c, a))], axis=0))
         parts = np.maximum(1, np.ceil(longest / spacing)).astype(int)
-        found = [self.vertices]
+        found: list[NDArray[np.float64]] = []
         for count in np.unique(parts):
             rows = parts == count
             for u in range(count + 1):
