@@ -277,6 +277,45 @@ def report(
 
 
 @app.command()
+def export(
+    result: Annotated[
+        Path, typer.Argument(metavar="RESULT", help="Folder of results of a scene job, or a PLY file of splats.")
+    ],
+    to: Annotated[
+        list[str],
+        typer.Option(
+            "--to",
+            metavar="A,B",
+            help="What to write: spz, sog, compressed-ply, ply, splat, glb, usdc, usdz, lod, mesh, frames. Repeatable.",
+        ),
+    ],
+    sample: Annotated[str, typer.Option("--sample", metavar="ID", help="Export only this sample. Default: all.")] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Where to write. Default: export/ in each sample's folder."),
+    ] = None,
+    up: Annotated[
+        str, typer.Option("--up", metavar="AXIS", help="Which axis of the PLY points up: x, -x, y, -y, z or -z.")
+    ] = "",
+    copyright_text: Annotated[
+        str, typer.Option("--copyright", metavar="TEXT", help="Who owns the scene, and its licence.")
+    ] = "",
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the export block: mesh.triangles=50000."),
+    ] = None,
+    output_format: FormatOption = "text",
+) -> None:
+    """Write finished scenes in the formats of other programs, and read every file back."""
+    from scenewright.cli.commands.export import export_command
+
+    arguments = [str(result), *(f"--to={each}" for each in to), f"--sample={sample}", f"--up={up}"]
+    arguments += [f"--copyright={copyright_text}", *(f"--set={each}" for each in assignments or [])]
+    arguments += [f"--output={output}"] if output else []
+    raise typer.Exit(export_command([*arguments, *(["--json"] if output_format == "json" else [])]))
+
+
+@app.command()
 def status(
     target: Annotated[
         str,

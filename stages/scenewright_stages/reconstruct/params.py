@@ -8,6 +8,7 @@ from pydantic import Field
 
 from scenewright_stages.captures import Exposure, PosesParams, TrainingParams, exposure_field
 from scenewright_stages.contract.params import Params, Rule
+from scenewright_stages.exports import ExportParams
 
 _RELEASED = ("difix", "difix_ref")
 _ONE_ROUND = {"rounds": 1}
@@ -142,6 +143,7 @@ class ReconstructParams(Params):
     training: TrainingParams = TrainingParams()
     difix: DifixParams = DifixParams()
     render: RenderParams = RenderParams()
+    export: ExportParams = ExportParams()
 
     @property
     def deciding_every(self) -> int:

@@ -11,6 +11,7 @@ from scenewright_stages.backends.runtime.choices import BackendChoice, stage_res
 from scenewright_stages.captures import PHOTOGRAPHS, SCENE_ARRAYS, WORK, block_for, capture_stage, poses_stage
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Read, StageSpec
+from scenewright_stages.exports import formats_stage
 from scenewright_stages.reconstruct.params import ReconstructParams
 
 FIXER = "fixer"
@@ -120,7 +121,12 @@ def stages(params: ReconstructParams) -> tuple[StageSpec, ...]:
     estimated = params.poses.source == "estimate"
     posing = (poses_stage(),) if estimated else ()
     fixing = (fix_stage(params),) if params.difix.rounds else ()
-    return *posing, capture_stage(estimated=estimated), train_stage(params), *fixing, render_stage(params)
+    formats = formats_stage(
+        params.export,
+        "scenewright_stages.reconstruct.formats:ReconstructionFormats",
+        (Read("render", ("ply", "frame")), Read("capture")),
+    )
+    return *posing, capture_stage(estimated=estimated), train_stage(params), *fixing, render_stage(params), *formats
 
 
 def named_inputs(params: ReconstructParams) -> tuple[NamedInput, ...]:
@@ -145,5 +151,5 @@ PIPELINE = Pipeline(
     block_for=block_for,
     uri_parameters=("difix.checkpoint",),
     reporter="scenewright_stages.reconstruct.report:ReconstructionReporter",
-    examples=({"poses": {"source": "estimate"}, "difix": _WITH_FIXER},),
+    examples=({"poses": {"source": "estimate"}, "difix": _WITH_FIXER}, {"export": {"to": ["spz"]}}),
 )

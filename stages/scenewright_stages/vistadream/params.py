@@ -19,6 +19,7 @@ from scenewright_stages.backends.depth.selection import (
 from scenewright_stages.backends.runtime.registry import backend
 from scenewright_stages.contract.backends import BackendFacts, DepthTraits, Scale
 from scenewright_stages.contract.params import OneOf, Params, Rule
+from scenewright_stages.exports import ExportParams
 
 Mode = Literal["noOutpaint", "outpaint", "fine", "coarse"]
 MotionPreset = Literal["", "small", "indoor", "outdoor", "original"]
@@ -381,6 +382,7 @@ class VistaDreamParams(Params):
     trajectory: TrajectoryParams = TrajectoryParams()
     coarse: CoarseParams = CoarseParams()
     render: RenderParams = RenderParams()
+    export: ExportParams = ExportParams()
     live_viewer: str = Field(
         default="",
         max_length=200,

@@ -9,6 +9,7 @@ from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.exports import formats_stage
 from scenewright_stages.vistadream.params import VistaDreamParams
 
 IMAGE_SUFFIXES = (*PICTURE_ENDINGS, ".gif")
@@ -177,7 +178,12 @@ def stages(params: VistaDreamParams) -> tuple[StageSpec, ...]:
     chain = [outpaint_stage(params), depth_stage(params), initialize_stage(params)]
     if params.mode == "coarse":
         chain.append(coarse_stage(params))
-    return (*chain, render_stage(params))
+    formats = formats_stage(
+        params.export,
+        "scenewright_stages.vistadream.formats:PhotographFormats",
+        (Read("render", ("ply",)), Read(chain[-1].name, ("frames",))),
+    )
+    return (*chain, render_stage(params), *formats)
 
 
 def _outpaint(params: VistaDreamParams) -> BackendChoice:
@@ -230,7 +236,7 @@ PIPELINE = Pipeline(
     params=VistaDreamParams,
     input=InputKind(suffixes=IMAGE_SUFFIXES, sidecars=SIDECARS),
     stages=stages,
-    examples=({"mode": "noOutpaint"}, {"mode": "outpaint"}),
+    examples=({"mode": "noOutpaint"}, {"mode": "outpaint"}, {"export": {"to": ["spz"]}}),
     reporter="scenewright_stages.vistadream.report:SceneReporter",
     photograph_block=photograph_block,
 )

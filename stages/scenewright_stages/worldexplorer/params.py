@@ -11,6 +11,7 @@ from scenewright_stages.backends.depth.selection import cel_of, depth_names, exa
 from scenewright_stages.captures import TrainingParams
 from scenewright_stages.contract.backends import DepthTraits
 from scenewright_stages.contract.params import OneOf, Params, Rule
+from scenewright_stages.exports import ExportParams
 
 Motion = Literal["in", "left", "right", "up"]
 MOTION_ORDER: tuple[Motion, ...] = ("in", "left", "right", "up")
@@ -478,3 +479,4 @@ class WorldExplorerParams(Params):
     points: PointsParams = PointsParams()
     training: WorldTrainingParams = WorldTrainingParams()
     walk: WalkParams = WalkParams()
+    export: ExportParams = ExportParams()

@@ -14,6 +14,7 @@ from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.pipeline import INPUT, Ask, Pipeline, Read, Resources, StageSpec
 from scenewright_stages.contract.samples import Child, Sample
+from scenewright_stages.exports import formats_stage
 from scenewright_stages.worldexplorer.listing import (
     DEPTH,
     IMAGE_SUFFIXES,
@@ -337,6 +338,12 @@ def stages(params: WorldExplorerParams) -> tuple[StageSpec, ...]:
         points_stage(params),
         train_stage(params),
         export_stage(params),
+        *formats_stage(
+            params.export,
+            "scenewright_stages.worldexplorer.formats:WorldFormats",
+            (Read("export", ("ply", "path")), Read("points", ("capture",))),
+            ("training.held_out_every",),
+        ),
     )
 
 
@@ -350,6 +357,7 @@ PIPELINE = Pipeline(
         {"expansion": {"backend": "seva"}, "depth": {"method": "model"}},
         {"scaffold": {"method": "scaffoldGen"}},
         {"points": {"method": "vggt"}},
+        {"export": {"to": ["spz"]}},
     ),
     entry_parameters=(
         "scaffold.method",
