@@ -63,6 +63,7 @@ def _flux_fill(capability: str) -> BackendFacts:
     return BackendFacts(
         name="flux-fill",
         capability=capability,
+        rank=3,
         family="model",
         implementation=f"{_PACKAGE}.flux_fill:load_flux_fill",
         notes="Filled pixels are invented by a generative model; known pixels are the input's own.",
@@ -84,6 +85,7 @@ def _sd2_inpaint() -> BackendFacts:
     return BackendFacts(
         name="sd2-inpaint",
         capability="inpaint",
+        rank=1,
         family="model",
         implementation=f"{_PACKAGE}.sd2:load_sd2",
         notes="Filled pixels are invented by Stable Diffusion 2 Inpainting; known pixels are the input's own.",
