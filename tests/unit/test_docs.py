@@ -74,7 +74,7 @@ def test_tables_hold_every_field_with_its_default_and_range() -> None:
     text = _parameter_tables().tables(VistaDreamParams)
     assert "| `coarse.minInpaintRatio` | `0.05` | number, ≥ 0.0, ≤ 1.0 |" in text
     assert "| `fieldOfViewDegrees` | `null` | number, > 5.0, < 150.0, or unset |" in text
-    assert '| `coarse.inpaint.backend` | `"classic"` | `classic`, `flux-fill` |' in text
+    assert '| `coarse.inpaint.backend` | `"classic"` | `classic`, `flux-fill`, `flux2-klein` |' in text
     assert "| `render.gaussiansPlyDegree` | `0` | `0`, `3` |" in text
     assert len(re.findall(r"^\| `", text, flags=re.MULTILINE)) == len(list(_leaves(VistaDreamParams)))
 

@@ -49,6 +49,12 @@ class Models(Params):
         description="Licences of weights that are accepted, by name, such as flux-1-dev-non-commercial "
         "(`scenewright models` lists them).",
     )
+    policy: Literal["any", "permissive"] | None = Field(
+        default=None,
+        description="permissive: only weights whose licence allows commercial use. Every backend that the spec leaves "
+        "at its default becomes the best permitted one (`scenewright models --policy permissive` lists them), and the "
+        "spec is refused where there is none. Unset or any: whatever backends and acceptLicenses say.",
+    )
 
 
 class Toleration(Params):

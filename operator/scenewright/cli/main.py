@@ -412,11 +412,21 @@ def models(
             help="Store the empty prompt's embedding. Afterwards these weights need no text encoders.",
         ),
     ] = "",
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy",
+            metavar="POLICY",
+            help="List what this models.policy gives each pipeline: permissive.",
+        ),
+    ] = "",
     output_format: FormatOption = "text",
 ) -> None:
     """List backends and their weights, or download weights."""
-    from scenewright.cli.commands.models import empty_prompt_command, fetch_command, models_command
+    from scenewright.cli.commands.models import empty_prompt_command, fetch_command, models_command, policy_command
 
+    if policy:
+        raise typer.Exit(policy_command(policy, as_json=output_format == "json"))
     if store_empty_prompt:
         raise typer.Exit(empty_prompt_command(store_empty_prompt))
     if fetch:

@@ -146,7 +146,7 @@ def weights_missing(plan: Plan, stages: Collection[str], cache_dir: Path) -> Out
 
     In a cluster the models step copies them before any stage starts; a local run has only what is there.
     """
-    accepted = plan.spec.models.accept_licenses
+    accepted = plan.usable_licences
     problems = tuple(weights_problems(plan.chain, plan.parameters, stages, accepted, cache_dir))
     return Outcome(COMMAND_REFUSED, "WeightsMissing", str(problems[0]), problems) if problems else None
 

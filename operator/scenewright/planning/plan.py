@@ -10,7 +10,7 @@ from scenewright.api.kinds import CommonSpec, JobSpec, given_pipeline, manifest_
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.scheduling import Toleration
-from scenewright.planning import backends
+from scenewright.planning import backends, policy
 from scenewright.planning.documents import kind_of
 from scenewright.planning.effective import effective_parameters, selected_stages
 from scenewright.planning.inputs import ObjectReference, ResolvedInput, named_inputs
@@ -32,7 +32,7 @@ class Plan:
         kind, name, namespace: of the object.
         spec: validated.
         pipeline: the pipeline whose block is in the spec.
-        parameters: the pipeline's parameters with ``stageOverrides`` applied.
+        parameters: the pipeline's parameters with ``stageOverrides`` and ``models.policy`` applied.
         chain: all stages of the pipeline with these parameters, in running order.
         selected: names of the stages that may run.
         inputs: inputs besides the job's own, such as the data set of a TuningRun.
@@ -66,6 +66,11 @@ class Plan:
     def input_uri(self) -> str:
         """URI of the job's own input; empty for a TuningRun, which has none."""
         return self.spec.input.uri if isinstance(self.spec, JobSpec) else ""
+
+    @property
+    def usable_licences(self) -> list[str]:
+        """The licences whose weights it may load: accepted by name, and permitted by the policy."""
+        return policy.usable_licences(self.spec.models)
 
     def references(self) -> dict[str, ObjectReference]:
         """The objects that this one refers to, by the name of the input."""
@@ -135,9 +140,15 @@ def make_plan(
         # Lab overrides may name stages of any pipeline: use those of this object's pipeline.
         names = {stage.name for stage in pipeline.stages(given)}
         overrides = {name: override for name, override in overrides.items() if name in names}
-    parameters, chain = effective_parameters(pipeline, given, overrides)
+    stated, chain = effective_parameters(pipeline, given, overrides)
+    parameters, accepted = stated, policy.usable_licences(spec.models)
+    permissive = spec.models.policy == policy.PERMISSIVE
+    if permissive:
+        kept = [name for name, override in overrides.items() if override.backend]
+        parameters, chain = policy.best_permitted(pipeline, stated, accepted, kept)
     selected = selected_stages(chain, spec.execution.stages)
-    if problems := backends.licence_problems(chain, parameters, selected, spec.models.accept_licenses):
+    find_problems = policy.policy_problems if permissive else backends.licence_problems
+    if problems := find_problems(chain, parameters, selected, accepted):
         raise SpecError(problems)
     revisions = backends.revisions(chain, revision_of)
     for name, places in backends.located_revisions(chain, parameters, revision_of).items():
@@ -157,7 +168,8 @@ def make_plan(
         inputs=named_inputs(pipeline, spec, parameters),
         revisions=revisions,
         keys=stage_keys(pipeline, parameters, revisions, spec.execution.seed),
-        work_hash=work_hash(spec, pipeline, parameters),
+        # Of the parameters before the policy: a new version that has a better backend starts no new run.
+        work_hash=work_hash(spec, pipeline, stated),
         retries=effective_retries(spec.execution.retries, pipeline.retries_per_sample),
         lab=lab,
         children=children,

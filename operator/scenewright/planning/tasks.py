@@ -77,9 +77,7 @@ def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **fla
         on_sample_error=execution.on_sample_error,
         max_failed_samples=execution.max_failed_samples,
         sample_timeout_seconds=float(execution.sample_timeout_seconds),
-        models=TaskModels(
-            cache=settings.model_cache, device=settings.device, accept_licenses=spec.models.accept_licenses
-        ),
+        models=TaskModels(cache=settings.model_cache, device=settings.device, accept_licenses=plan.usable_licences),
         holder=settings.holder,
         job={**plan.effective_object(), **settings.facts},
         **{"retry_failed": settings.retry_failed, "force": settings.force, **flags},

@@ -125,6 +125,9 @@ class BackendFacts:
         reads: role of the file beside the image that it reads instead of estimating; empty for none.
         depth: traits of a depth backend; None for other capabilities.
         depth_by: traits of the variants that differ from it.
+        rank: order by quality among the backends of its capability; ``models.policy`` takes the highest one that it
+            permits. 0: never taken while the spec's own choice is permitted.
+        best_variant: the variant that the policy takes if it may; empty for the default one.
         formula: licence of the method itself, if that is not the project's own.
         weights: sets of weights by variant, the default variant first. A variant needs all of its sets. Empty for a
             backend without weights.
@@ -148,6 +151,8 @@ class BackendFacts:
     reads: str = ""
     depth: DepthTraits | None = None
     depth_by: Mapping[str, DepthTraits] = field(default_factory=dict)
+    rank: int = 0
+    best_variant: str = ""
     formula: Formula | None = None
     weights: Mapping[str, tuple[Weights, ...]] = field(default_factory=dict)
     bundled: tuple[Weights, ...] = ()

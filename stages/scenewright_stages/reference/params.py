@@ -289,20 +289,30 @@ class PromptsParams(Params):
 _PAINTED_BACKGROUND = Rule(
     "background",
     "self.background == 'surface' || self.backend == 'classic'",
-    "own and photo are drawn by classic; qwen-edit and flux-fill paint what the prompt says",
+    "own and photo are drawn by classic; models paint what the prompt says",
     lambda block: block.background == "surface" or not block.painted,
     ({"background": "own", "backend": "flux-fill"},),
+)
+
+
+_SOME_GUIDANCE = 3.0
+_NO_GUIDANCE = Rule(
+    "guidance",
+    "self.backend != 'flux2-klein' || !has(self.guidance)",
+    "has no effect on flux2-klein, which was distilled to do without: leave it out",
+    lambda block: block.backend != "flux2-klein" or block.guidance is None,
+    ({"backend": "flux2-klein", "guidance": _SOME_GUIDANCE},),
 )
 
 
 class ScenesParams(Params):
     """Step 4: every view in every scene."""
 
-    backend: Literal["classic", "qwen-edit", "flux-fill"] = Field(
+    backend: Literal["classic", "qwen-edit", "flux-fill", "flux2-klein"] = Field(
         default="classic",
-        description="Who makes the scenes: classic (draws what the prompt's fields say; no weights), flux-fill (paints "
-        "the scene around the view; the mask stays exact) or qwen-edit (paints view and scene; needs another "
-        "annotate.backend than exact).",
+        description="Who makes the scenes: classic (draws what the prompt's fields say; no weights), flux-fill or "
+        "flux2-klein (paint the scene around the view; the mask stays exact) or qwen-edit (paints view and scene; "
+        "needs another annotate.backend than exact).",
     )
     variant: Variant = ""
     precision: PaintingPrecision = ""
@@ -379,6 +389,7 @@ class ScenesParams(Params):
             ({"objectScale": [0.01, 0.4]},),
         ),
         _PAINTED_BACKGROUND,
+        _NO_GUIDANCE,
     )
 
     @property

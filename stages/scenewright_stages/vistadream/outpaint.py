@@ -62,8 +62,6 @@ def load_inpainter(
     capability: Capability[Inpainter], params: InpaintParams, context: StageContext[VistaDreamParams]
 ) -> Inpainter:
     """The inpainting backend that the parameters name, with its options."""
-    options: dict[str, Any] = {}
-    if params.backend == "flux-fill":
-        names = ("steps", "guidance", "precision", "offload")
-        options = {name: getattr(params, name) for name in names}
+    names = {"flux-fill": ("steps", "guidance", "precision", "offload"), "flux2-klein": ("precision", "offload")}
+    options: dict[str, Any] = {name: getattr(params, name) for name in names.get(params.backend, ())}
     return load(capability, params.backend, ModelContext.from_settings(context.models, options=options))

@@ -36,32 +36,34 @@ MOTION_PRESETS: dict[MotionPreset, tuple[float, float]] = {
 class InpaintParams(Params):
     """Which backend fills missing colour, and how."""
 
-    backend: Literal["classic", "flux-fill"] = Field(
+    backend: Literal["classic", "flux-fill", "flux2-klein"] = Field(
         default="classic",
         description="Who fills missing colour: classic (PatchMatch on the CPU, invents nothing that the picture "
-        "does not hold) or flux-fill (FLUX.1 Fill, a generative model).",
+        "does not hold), flux-fill (FLUX.1 Fill) or flux2-klein (FLUX.2 klein); both are generative models.",
     )
     prompt: str = Field(
-        default="", max_length=2000, description="Text prompt of flux-fill; the empty prompt needs no text encoders."
+        default="",
+        max_length=2000,
+        description="Text prompt of the model; the empty prompt of flux-fill needs no text encoders.",
     )
-    steps: int = Field(default=25, ge=1, le=200, description="Denoising steps of flux-fill.")
+    steps: int = Field(default=25, ge=1, le=200, description="Denoising steps of flux-fill; flux2-klein takes four.")
     guidance: float = Field(default=30.0, ge=0.0, le=100.0, description="Guidance scale of flux-fill.")
     precision: Literal["bf16", "fp8"] = Field(
         default="bf16",
-        description="Arithmetic of flux-fill's transformer on the GPU: bf16, or fp8 with half of its memory.",
+        description="Arithmetic of the model's transformer on the GPU: bf16, or fp8 with half of its memory.",
     )
     offload: Literal["none", "model"] = Field(
         default="none",
-        description="model keeps only the running part of flux-fill on the GPU, for small GPUs: slower, and steps are "
+        description="model keeps only the running part of the model on the GPU, for small GPUs: slower, and steps are "
         "not compiled.",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "offload",
-            "self.offload == 'none' || self.backend == 'flux-fill'",
-            "has an effect on flux-fill alone",
-            lambda block: block.offload == "none" or block.backend == "flux-fill",
+            "self.offload == 'none' || self.backend != 'classic'",
+            "has no effect on classic",
+            lambda block: block.offload == "none" or block.backend != "classic",
             ({"offload": "model"},),
         ),
     )

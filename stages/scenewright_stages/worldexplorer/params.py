@@ -74,10 +74,10 @@ class FluxParams(Params):
 class GapParams(Params):
     """How the views 001, 003, 005 and 007 are completed between their neighbours."""
 
-    backend: Literal["sd2-inpaint", "flux-fill", "classic"] = Field(
+    backend: Literal["sd2-inpaint", "flux-fill", "flux2-klein", "classic"] = Field(
         default="sd2-inpaint",
-        description="Who fills the middle of these views: sd2-inpaint, flux-fill, or classic (texture of the view, "
-        "without weights).",
+        description="Who fills the middle of these views: sd2-inpaint, flux-fill, flux2-klein, or classic (texture of "
+        "the view, without weights).",
     )
     prompt: str = Field(default="blend", max_length=1000, description="What to show in the gaps.")
     negative: str = Field(

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from scenewright.api.raw import Json
 from scenewright.cli.texts import print_json, print_problems, size, table_console
 from scenewright.execution.outcomes import COMMAND_REFUSED
+from scenewright.planning.policy import PERMISSIVE, Served, served_capabilities
 from scenewright.planning.problems import Problem, suggestion
 from scenewright_stages.backends.inpaint.facts import FLUX_FILL
 from scenewright_stages.backends.runtime import registry
 from scenewright_stages.backends.runtime.cache.weights import default_cache_dir, fetch_weights, weights_status
 from scenewright_stages.backends.runtime.errors import MissingPackage, MissingWeights
 from scenewright_stages.contract.backends import BackendFacts, Weights, licence_need
+from scenewright_stages.pipelines import pipelines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +39,73 @@ def models_command(as_json: bool) -> int:
 def backend_rows() -> list[Json]:
     """One row for each set of weights of each backend, and one for each backend without weights."""
     return [row for facts in registry.backends() for row in _rows(facts)]
+
+
+def policy_command(policy: str, as_json: bool) -> int:
+    """Lists what ``models.policy`` gives each pipeline, and which pipelines are complete under it."""
+    if policy != PERMISSIVE:
+        return _refused(Problem("--policy", policy, f"must be {PERMISSIVE}"))
+    found = {name: served_capabilities(pipeline) for name, pipeline in pipelines().items()}
+    if as_json:
+        print_json(
+            {
+                name: {
+                    "complete": all(each.facts for each in served),
+                    "capabilities": [_served_json(each) for each in served],
+                }
+                for name, served in found.items()
+            }
+        )
+    else:
+        _print_policy(found)
+    return 0
+
+
+def _served_json(served: Served) -> Json:
+    facts = served.facts
+    base = {"capability": served.capability, "stages": list(served.stages), "restricted": list(served.restricted)}
+    if facts is None:
+        return {**base, "backend": None, "without": served.without}
+    licensed = facts.licensed((served.variant or None) if facts.weights else None)
+    return {
+        **base,
+        "backend": facts.name,
+        "variant": served.variant,
+        "weights": [weights.id for weights in (facts.weights_of(served.variant or None) if facts.weights else ())],
+        "licences": list(dict.fromkeys(each.licence for each in licensed)),
+        "mustBeAccepted": any(licence_need(each).needed for each in licensed),
+        "gpuMemoryGiB": facts.gpu_memory(served.variant),
+        "notes": facts.notes,
+    }
+
+
+def _print_policy(found: dict[str, list[Served]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("pipeline and capability", overflow="fold")
+    table.add_column("backend", overflow="fold")
+    table.add_column("licence", overflow="fold")
+    table.add_column("runs on", no_wrap=True)
+    for pipeline, served in found.items():
+        gaps = [each.capability for each in served if each.facts is None]
+        table.add_row(pipeline, f"lacks {', '.join(gaps)}" if gaps else "complete", "", "", style="bold")
+        for row in (_served_json(each) for each in served):
+            table.add_row(*_policy_cells(row))
+    console = table_console()
+    console.print(table)
+    console.print("* must be accepted by name in spec.models.acceptLicenses", style="dim")
+
+
+def _policy_cells(row: Json) -> tuple[str, str, str, str]:
+    name = f"  {row['capability']}"
+    if row["backend"] is None:
+        refused = f"none: {', '.join(row['restricted'])} may not be used commercially"
+        return name, f"{refused}; set {row['without']}" if row["without"] else refused, "", ""
+    backend = f"{row['backend']} {row['variant']}".strip()
+    memory = row["gpuMemoryGiB"]
+    licences = ", ".join(row["licences"]) + (" *" if row["mustBeAccepted"] else "")
+    return name, backend, licences, f"GPU, {memory:.0f} GiB" if memory else "CPU"
 
 
 def fetch_command(weights_id: str, accepted: str) -> int:

@@ -130,7 +130,7 @@ def _notes(plan: Plan, found: Json) -> list[str]:
     # A job with a local output cannot run in a cluster.
     elsewhere = [] if local_path(plan.spec.output.uri) is not None else [_WITHOUT_LAB]
     working = [stage["name"] for stage in found.get("stages", []) if stage["todo"] and stage["name"] in plan.selected]
-    accepted, cache = plan.spec.models.accept_licenses, default_cache_dir()
+    accepted, cache = plan.usable_licences, default_cache_dir()
     lacking = weights_problems(plan.chain, plan.parameters, working, accepted, cache)
     return [*(f"it cannot run on this machine yet: {problem}" for problem in lacking), *elsewhere]
 

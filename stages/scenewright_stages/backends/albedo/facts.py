@@ -77,6 +77,7 @@ BACKENDS = (
     BackendFacts(
         name="marigold-iid",
         capability="albedo",
+        rank=1,
         family="model",
         implementation="scenewright_stages.backends.marigold:load_marigold_albedo",
         notes="Estimated by Marigold's intrinsic image decomposition, a generative model.",

@@ -31,6 +31,7 @@ BACKENDS = (
     BackendFacts(
         name="qwen-vl",
         capability="caption",
+        rank=1,
         family="model",
         implementation=f"{_PACKAGE}.qwen_vl:load_qwen_vl",
         notes="Written by a vision-language model that looks at the picture; it may be wrong about the light.",

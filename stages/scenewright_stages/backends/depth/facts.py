@@ -98,6 +98,7 @@ BACKENDS = (
     BackendFacts(
         name="depth-anything",
         capability="depth",
+        rank=1,
         family="model",
         implementation=f"{_PACKAGE}.depth_anything:load_depth_anything",
         notes="Estimated by Depth Anything V2; the metric variants give metres, the relative ones inverse "
@@ -120,6 +121,8 @@ BACKENDS = (
     BackendFacts(
         name="moge",
         capability="depth",
+        rank=3,
+        best_variant="2-vitl",
         family="model",
         implementation=f"{_PACKAGE}.moge.estimator:load_moge",
         notes="Estimated by MoGe with its own focal length; version 2 is metric, version 1 up to one scale. "

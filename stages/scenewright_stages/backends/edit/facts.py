@@ -50,6 +50,7 @@ BACKENDS = (
     BackendFacts(
         name="qwen-edit",
         capability="edit",
+        rank=2,
         family="model",
         implementation="scenewright_stages.backends.edit.qwen_edit:load_qwen_edit",
         notes="Painted by Qwen-Image-Edit, a generative model: every pixel is invented, also those of the object.",

@@ -49,6 +49,7 @@ BACKENDS = (
     BackendFacts(
         name="difix",
         capability="fix",
+        rank=1,
         family="model",
         implementation="scenewright_stages.backends.fix.difix:load_difix",
         notes="SD-Turbo that a TuningRun tuned in the manner of DiFix, or DiFix as released: it may invent what "

@@ -31,6 +31,7 @@ BACKENDS = (
     BackendFacts(
         name="vggt",
         capability="geometry",
+        rank=1,
         family="model",
         implementation="scenewright_stages.backends.geometry.vggt.engine:load_vggt",
         notes="Cameras and depth of all pictures together, estimated by VGGT-1B up to one scale.",

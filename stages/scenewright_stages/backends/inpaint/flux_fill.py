@@ -59,36 +59,44 @@ class FluxFillSettings:
     guidance: float = 30.0
 
     @classmethod
-    def from_context(cls, context: ModelContext) -> FluxFillSettings:
+    def from_context(
+        cls, context: ModelContext, name: str = "flux-fill", steps: int = 25, compiled: str = BLOCKS
+    ) -> FluxFillSettings:
         """The backend options of a stage, with defaults that fit the device.
+
+        Args:
+            context: of the stage.
+            name: the backend's, for errors.
+            steps: its default.
+            compiled: what `compile` is by default where it is worthwhile.
 
         Raises:
             UnsupportedOption: steps below 1, fp8 or compiled blocks together with the CPU or offloading.
         """
         on_gpu = context.device != "cpu"
         offload = str(context.option("offload", "none"))
-        compiled = compile_option(context, BLOCKS, offload)
+        compiled = compile_option(context, compiled, offload)
         settings = cls(
             precision=str(context.option("precision", "bf16")),
             compile=compiled,
             beside=begins_eagerly(context, compiled),
             offload=offload,
-            steps=int(context.option("steps", 25)),
+            steps=int(context.option("steps", steps)),
             guidance=float(context.option("guidance", 30.0)),
         )
-        settings.check(on_gpu)
+        settings.check(on_gpu, name)
         return settings
 
-    def check(self, on_gpu: bool) -> None:
+    def check(self, on_gpu: bool, name: str = "flux-fill") -> None:
         """Refuses invalid combinations. Raises UnsupportedOption."""
         if self.steps < 1:
-            raise UnsupportedOption("flux-fill.steps", self.steps, ["1 and above"])
+            raise UnsupportedOption(f"{name}.steps", self.steps, ["1 and above"])
         if self.precision == "fp8" and not on_gpu:
-            raise UnsupportedOption("flux-fill.precision", "fp8", ["bf16 or fp32 on the CPU"])
+            raise UnsupportedOption(f"{name}.precision", "fp8", ["bf16 or fp32 on the CPU"])
         if self.offload != "none" and not on_gpu:
-            raise UnsupportedOption("flux-fill.offload", self.offload, ["none on the CPU"])
+            raise UnsupportedOption(f"{name}.offload", self.offload, ["none on the CPU"])
         if self.offload != "none" and self.compile != NONE:
-            raise UnsupportedOption("flux-fill.compile", self.compile, ["none together with offload"])
+            raise UnsupportedOption(f"{name}.compile", self.compile, ["none together with offload"])
 
 
 class FluxFillInpainter:

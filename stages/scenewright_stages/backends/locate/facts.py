@@ -40,6 +40,7 @@ BACKENDS = (
     BackendFacts(
         name="persam",
         capability="locate",
+        rank=2,
         family="model",
         implementation=f"{_PACKAGE}.persam:load_persam",
         notes="Segmented by PerSAM: SAM, guided by the features of the object's photo; nothing is trained.",
@@ -55,6 +56,7 @@ BACKENDS = (
     BackendFacts(
         name="persam-f",
         capability="locate",
+        rank=1,
         family="model",
         implementation=f"{_PACKAGE}.persam:load_persam_f",
         notes="Segmented by PerSAM-F: SAM, with two weights of its mask sizes fitted to the object's photo.",

@@ -44,6 +44,7 @@ BACKENDS = (
     BackendFacts(
         name="dpt",
         capability="normals",
+        rank=1,
         family="model",
         implementation=f"{_PACKAGE}.dpt:load_dpt",
         notes="Gradients of MiDaS' relative depth; how deep the relief is stays an assumption.",
@@ -61,6 +62,7 @@ BACKENDS = (
     BackendFacts(
         name="marigold-normals",
         capability="normals",
+        rank=2,
         family="model",
         implementation="scenewright_stages.backends.marigold:load_marigold_normals",
         notes="Estimated by Marigold, a generative model.",

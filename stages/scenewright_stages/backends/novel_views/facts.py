@@ -37,6 +37,7 @@ BACKENDS = (
     BackendFacts(
         name="seva",
         capability="novel-views",
+        rank=1,
         family="model",
         implementation="scenewright_stages.backends.novel_views.seva.engine:load_seva",
         notes="Drawn by SEVA 1.1 (Stable Virtual Camera), a generative model: what no input shows is invented.",

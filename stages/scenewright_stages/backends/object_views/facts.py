@@ -49,6 +49,7 @@ BACKENDS = (
     BackendFacts(
         name="qwen-multicamera",
         capability="object-views",
+        rank=2,
         family="model",
         implementation=f"{_PACKAGE}.qwen_multicamera:load_qwen_multicamera",
         notes="Painted by Qwen-Image-Edit-2511 with weights for camera angles: sides that the photo does not show are "
@@ -72,6 +73,7 @@ BACKENDS = (
     BackendFacts(
         name="zero123",
         capability="object-views",
+        rank=1,
         family="model",
         implementation=f"{_PACKAGE}.zero123:load_zero123",
         notes="Painted by Zero123++ 1.2, six sides at once at 320 pixels: sides that the photo does not show are "

@@ -81,6 +81,7 @@ BACKENDS = (
     BackendFacts(
         name="sam3",
         capability="segment",
+        rank=2,
         family="model",
         implementation=f"{_PACKAGE}.sam3:load_sam3",
         notes="Segmented by SAM 3 from a text prompt: the best scored instance, all or the largest of them, or the one "
@@ -96,6 +97,7 @@ BACKENDS = (
     BackendFacts(
         name="sam2",
         capability="segment",
+        rank=1,
         family="model",
         implementation=f"{_PACKAGE}.sam2:load_sam2",
         notes="Segmented by SAM 2.1 from a box: the given one, or head and shoulders around the clearest face. It "
