@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from lab_site import Site, serving
-from scenewright_lab.settings import Settings
 from toy_packages import AWAITING, COVERS, ToyJobs, installed_packages, scenewright, with_packages
+
+from scenewright_lab.settings import Settings
 
 pytestmark = pytest.mark.slow
 
