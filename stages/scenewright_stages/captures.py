@@ -18,7 +18,7 @@ from scenewright_stages.contract.formats import PICTURE_ENDINGS, VIDEO_ENDINGS
 from scenewright_stages.contract.inputs import InputKind, InputView, Listed
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Read, StagePod, StageSpec
 from scenewright_stages.contract.samples import Sample
 
 WORK = ".scenewright/work/{sample}"
@@ -172,7 +172,7 @@ def poses_stage() -> StageSpec:
             OutputContract(FRAMES, "{sample}/images/", "image", form="folder", optional=True),
         ),
         parameters=("poses.features", "poses.max_resolution", "poses.video"),
-        seconds_per_sample=120.0,
+        pod=StagePod(seconds_per_sample=120.0),
     )
 
 
@@ -204,7 +204,7 @@ def capture_stage(estimated: bool = False, beside: bool = False) -> StageSpec:
         ),
         parameters=("max_resolution", "exposure"),
         attributes=("mark", BESIDE if beside else "time"),
-        seconds_per_sample=3.0,
+        pod=StagePod(seconds_per_sample=3.0),
     )
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from scenewright_stages.contract.outputs import Media, OutputContract
 from scenewright_stages.contract.params import Params, Rule
-from scenewright_stages.contract.pipeline import Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import Read, Resources, StagePod, StageSpec
 
 TargetName = Literal[
     "spz", "sog", "compressed-ply", "ply", "splat", "glb", "usdc", "usdz", "lod", "mesh", "frames"
@@ -152,8 +152,7 @@ def formats_stage(
                 OutputContract("metrics", "{sample}/export/metrics.json", "json", json_keys=("formats",)),
             ),
             parameters=("export", *extra),
-            resources=Resources(memory_gib=8.0),
-            seconds_per_sample=30.0 * len(export.to),
+            pod=StagePod(resources=Resources(memory_gib=8.0), seconds_per_sample=30.0 * len(export.to)),
         ),
     )
 

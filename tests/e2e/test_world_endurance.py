@@ -125,7 +125,7 @@ def test_ten_worlds_need_no_more_memory_than_a_few_and_stay_within_the_declared_
         print(f"{len(sizes)} readings: {early >> 20} MiB, then {late >> 20} MiB")
         assert late < GROWTH * early
     print(f"scratch: {seen.scratch >> 10} KiB at most")
-    declared = min(stage.resources.scratch_gib for stage in stages(WorldExplorerParams.model_validate(TINY)))
+    declared = min(stage.pod.resources.scratch_gib for stage in stages(WorldExplorerParams.model_validate(TINY)))
     assert 0 < seen.scratch < declared * 2**30
 
 

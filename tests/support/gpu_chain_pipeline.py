@@ -7,7 +7,7 @@ from pydantic import Field
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StagePod, StageSpec
 
 STAGES = ("paint", "shape", "polish")
 
@@ -30,7 +30,7 @@ def stages(params: GpuChainParams) -> tuple[StageSpec, ...]:
             reads=(Read(STAGES[position - 1] if position else INPUT),),
             outputs=(OutputContract("result", f"{{sample}}/{name}.json", "json"),),
             parameters=(name,),
-            resources=Resources(gpus=1),
+            pod=StagePod(resources=Resources(gpus=1)),
         )
         for position, name in enumerate(STAGES)
     )

@@ -78,11 +78,19 @@ def job_of(create: Create, settings: PodSettings = SETTINGS, owner: Owned | None
 
 
 def stage_job_of(
-    step: str, settings: PodSettings = SETTINGS, owner: Owned | None = None, shards: int = 1, **fields: Any
+    step: str,
+    settings: PodSettings = SETTINGS,
+    owner: Owned | None = None,
+    shards: int = 1,
+    keeps_state: bool = False,
+    **pod: Any,
 ) -> dict[str, Any]:
-    """The Job of a stage of the same SceneJob whose declaration differs in these fields."""
+    """The Job of a stage of the same SceneJob whose Pod differs in these fields."""
     plan = plan_of(storage={"secretName": "lab-s3"})
-    chain = tuple(replace(stage, **fields) if stage.name == step else stage for stage in plan.chain)
+    chain = tuple(
+        replace(stage, keeps_state=keeps_state, pod=replace(stage.pod, **pod)) if stage.name == step else stage
+        for stage in plan.chain
+    )
     return job_manifest(replace(plan, chain=chain), owner or Owned(), Create(step, shards=shards), settings)
 
 

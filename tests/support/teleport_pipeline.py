@@ -8,7 +8,7 @@ from scenewright_stages.backends.runtime.loading import LoadRequest, WeightlessB
 from scenewright_stages.contract.backends import BackendFacts, Weights
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import INPUT, InputKind, Pipeline, Read, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, InputKind, Pipeline, Read, StageModels, StageSpec
 
 SENDER = Weights("lab/sender", "lab-a", "https://example.org/a", 10, ("model.safetensors",), revision="v1", gated=True)
 RECEIVER = Weights("lab/receiver", "lab-b", "https://example.org/b", 20, ("model.safetensors",))
@@ -58,9 +58,11 @@ def stages(params: TeleportParams) -> tuple[StageSpec, ...]:
             implementation="teleport_pipeline:GoStage",
             reads=(Read(INPUT),),
             outputs=(OutputContract("note", "{sample}/note.txt", "text"),),
-            backends={"teleport": first},
-            alternatives={"teleport": tuple(others)},
-            backend_parameters={"teleport": "backend"},
+            models=StageModels(
+                backends={"teleport": first},
+                alternatives={"teleport": tuple(others)},
+                backend_parameters={"teleport": "backend"},
+            ),
         ),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, Resources, StagePod, StageSpec
 
 
 class FittingParams(Params):
@@ -57,8 +57,7 @@ def _tuning_stages(params: TuningParams) -> tuple[StageSpec, ...]:
         (),
         inputs=("dataset",),
         keeps_state=True,
-        processes=params.processes,
-        resources=Resources(gpus=int(params.on_gpu)),
+        pod=StagePod(processes=params.processes, resources=Resources(gpus=int(params.on_gpu))),
     )
     return fit, StageSpec("evaluate", 1, "m:C", (Read("fit"),), (), inputs=("dataset",))
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StagePod, StageSpec
 
 
 class FaultParams(Params):
@@ -73,7 +73,7 @@ def stages(params: ToyParams) -> tuple[StageSpec, ...]:
             OutputContract("note", "{sample}/note.txt", "text"),
         ),
         parameters=("factor",),
-        seconds_per_sample=0.05,
+        pod=StagePod(seconds_per_sample=0.05),
     )
     outputs: tuple[OutputContract, ...] = (
         OutputContract("result", "{sample}/result.json", "json", json_keys=("sum",)),
@@ -88,7 +88,7 @@ def stages(params: ToyParams) -> tuple[StageSpec, ...]:
         reads=(Read("double", ("array",)),),
         outputs=outputs,
         parameters=("sum", "extra"),
-        seconds_per_sample=0.05,
+        pod=StagePod(seconds_per_sample=0.05),
     )
     return (double, total)
 

@@ -15,7 +15,7 @@ from scenewright_stages.contract.errors import Abandoned, SampleError
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StagePod, StageSpec
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 
@@ -60,7 +60,7 @@ def stages(params: TrainingParams) -> tuple[StageSpec, ...]:
             parameters=("steps",),
             attributes=("prompt",),
             keeps_state=True,
-            processes=params.processes,
+            pod=StagePod(processes=params.processes),
         ),
     )
 

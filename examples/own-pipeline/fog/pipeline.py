@@ -11,7 +11,7 @@ from scenewright_stages.backends.runtime.choices import BackendChoice, stage_res
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
 from scenewright_stages.contract.params import OneOf, Params, Rule, ordered
-from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, StageModels, StagePod, StageSpec
 from scenewright_stages.contract.samples import Child
 from scenewright_stages.photographs.params import PositiveRange
 
@@ -45,7 +45,7 @@ def stages(params: FogParams) -> tuple[StageSpec, ...]:
         reads=(Read(INPUT),),
         outputs=(_picture("picture", "clear/{sample}.png"),),
         parameters=("size",),
-        seconds_per_sample=0.1,
+        pod=StagePod(seconds_per_sample=0.1),
     )
     depth = StageSpec(
         name="depth",
@@ -61,10 +61,10 @@ def stages(params: FogParams) -> tuple[StageSpec, ...]:
                 arrays=(ArrayContract("metres", "float32", 2, minimum=0.0),),
             ),
         ),
-        backends={"depth": params.depth.backend},
-        backend_parameters={"depth": "depth.backend"},
-        resources=stage_resources([BackendChoice("depth", (params.depth.backend,))]),
-        seconds_per_sample=1.0,
+        models=StageModels(backends={"depth": params.depth.backend}, backend_parameters={"depth": "depth.backend"}),
+        pod=StagePod(
+            resources=stage_resources([BackendChoice("depth", (params.depth.backend,))]), seconds_per_sample=1.0
+        ),
     )
     fog = StageSpec(
         name="fog",
@@ -75,7 +75,7 @@ def stages(params: FogParams) -> tuple[StageSpec, ...]:
         parameters=("density",),
         attributes=("variant",),
         expands=lambda sample: variants,
-        seconds_per_sample=0.1,
+        pod=StagePod(seconds_per_sample=0.1),
     )
     return resize, depth, fog
 

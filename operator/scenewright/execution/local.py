@@ -138,10 +138,10 @@ class LocalRun:
 
     def _slots(self, stage: str) -> list[dict[str, str]]:
         gpus, at_most = available_gpus(self._environment), self._plan.spec.execution.max_parallelism
-        return gpu_slots(gpus, self._plan.stage(stage).gpus, at_most, self._settings.processes_per_gpu)
+        return gpu_slots(gpus, self._plan.stage(stage).pod.gpus, at_most, self._settings.processes_per_gpu)
 
     def _folds_publish(self, stage: str, shards: int, later: Sequence[str]) -> bool:
-        return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).gpus > 0)
+        return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).pod.gpus > 0)
 
     def _task(self, step: str, shards: int = 1, **flags: bool) -> Task:
         return task_of(self._plan, self._settings, step, shards, **{"retry_failed": False, "force": False, **flags})

@@ -134,9 +134,9 @@ def secret_missing(plan: Plan, environment: Mapping[str, str]) -> Outcome | None
     In a cluster they come from Secrets; a local run has only its environment.
     """
     problems = tuple(
-        Problem(stage.secret.variable, ABSENT, f"set this environment variable: stage {stage.name} needs it")
+        Problem(stage.pod.secret.variable, ABSENT, f"set this environment variable: stage {stage.name} needs it")
         for stage in plan.chain
-        if stage.name in plan.selected and stage.secret and not environment.get(stage.secret.variable)
+        if stage.name in plan.selected and stage.pod.secret and not environment.get(stage.pod.secret.variable)
     )
     return Outcome(COMMAND_REFUSED, "SecretMissing", str(problems[0]), problems) if problems else None
 

@@ -33,7 +33,7 @@ def revisions(chain: Iterable[StageSpec], revision_of: RevisionOf = declared_rev
     """
     found: dict[str, str] = {}
     for stage in chain:
-        for capability, name in stage.backend_choices():
+        for capability, name in stage.models.choices():
             facts = find_backend(capability, name)
             if facts is not None:
                 sets = facts.weights_of()
@@ -123,8 +123,8 @@ def image_of(stage: StageSpec, *, on_gpu: bool) -> str:
 
     An unknown image wins: it belongs to a user's own pipeline or backend.
     """
-    found = [facts for choice in stage.backend_choices() if (facts := find_backend(*choice)) is not None]
-    needed = [stage.image if on_gpu or stage.image not in IMAGES else CPU_IMAGE]
+    found = [facts for choice in stage.models.choices() if (facts := find_backend(*choice)) is not None]
+    needed = [stage.pod.image if on_gpu or stage.pod.image not in IMAGES else CPU_IMAGE]
     needed += [facts.image for facts in found if facts.image]
     foreign = [image for image in needed if image not in IMAGES]
     return foreign[0] if foreign else max(needed, key=IMAGES.index)

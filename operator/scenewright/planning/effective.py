@@ -51,9 +51,9 @@ def _apply(block: Json, chain: tuple[StageSpec, ...], name: str, override: Stage
         return block, [Problem(field, name, f"no such stage; {suggestion(name, names)}")]
     if not override.backend:
         return block, []
-    if not stage.backend_parameters:
+    if not stage.models.backend_parameters:
         return block, [Problem(f"{field}.backend", override.backend, "this stage has no backend; remove the field")]
-    for path in stage.backend_parameters.values():
+    for path in stage.models.backend_parameters.values():
         block = with_value(block, [to_camel(part) for part in path.split(".")], override.backend)
     return block, []
 
@@ -66,7 +66,7 @@ def _as_overrides(
         ".".join(to_camel(part) for part in path.split(".")): f"spec.execution.stageOverrides.{stage.name}.backend"
         for stage in chain
         if stage.name in overrides and overrides[stage.name].backend
-        for path in stage.backend_parameters.values()
+        for path in stage.models.backend_parameters.values()
     }
     return [Problem(origin.get(each.field, each.field), each.value, each.remedy) for each in problems]
 

@@ -145,11 +145,11 @@ def served_capabilities(pipeline: Pipeline) -> list[Served]:
         given = pipeline.parse(block)
         _, best = best_permitted(pipeline, given, accepted, open_slots=True)
         for stage in (*pipeline.stages(given), *best):
-            for capability in stage.backends:
+            for capability in stage.models.backends:
                 stages.setdefault(capability, {})[stage.name] = None
         for slot in _slots(pipeline.stages(given), ()):
             slots.setdefault(slot.capability, (slot, given))
-        for capability, name in (each for stage in best for each in stage.backends.items()):
+        for capability, name in (each for stage in best for each in stage.models.backends.items()):
             facts = find_backend(capability, name)
             if facts and permitted_variant(facts, accepted) is not None:
                 taken.setdefault(capability, name)
@@ -199,7 +199,7 @@ def permitted_variant(facts: BackendFacts, accepted: Collection[str]) -> str | N
 
 def _refused(stage: StageSpec, choice: BackendChoice, accepted: frozenset[str]) -> Problem:
     """A restricted backend, with the parameter that names it and those that would be permitted."""
-    path = {**stage.weight_parameters, **stage.backend_parameters}.get(choice.capability, "")
+    path = {**stage.models.weight_parameters, **stage.models.backend_parameters}.get(choice.capability, "")
     names = [
         facts.name
         for facts in backends(choice.capability)
@@ -224,8 +224,8 @@ def _refused(stage: StageSpec, choice: BackendChoice, accepted: frozenset[str]) 
 
 def _slots(chain: Chain, kept: Collection[str]) -> Iterator[Slot]:
     for stage in chain:
-        for capability, path in stage.backend_parameters.items() if stage.name not in kept else ():
-            if capability in stage.backends:
+        for capability, path in stage.models.backend_parameters.items() if stage.name not in kept else ():
+            if capability in stage.models.backends:
                 yield Slot(capability, tuple(path.split(".")))
 
 

@@ -51,12 +51,12 @@ def forecast_of(plan: Plan, todo: Mapping[str, int], shards: Mapping[str, int], 
         gpus: that each Pod of a stage holds; 0 on a CPU.
     """
     working = [stage for stage in plan.chain if todo.get(stage.name)]
-    held = sum(todo[stage.name] * stage.seconds_per_sample * gpus.get(stage.name, 0) for stage in working)
+    held = sum(todo[stage.name] * stage.pod.seconds_per_sample * gpus.get(stage.name, 0) for stage in working)
     wall = 0.0
     for stage in working:
         count = max(1, shards.get(stage.name, 1))
         waves = ceil(count / max(1, min(count, plan.spec.execution.max_parallelism)))
-        wall += waves * ceil(todo[stage.name] / count) * stage.seconds_per_sample
+        wall += waves * ceil(todo[stage.name] / count) * stage.pod.seconds_per_sample
     return Forecast(gpu_hours=round(held / 3600, 3), wall_seconds=round(wall, 1))
 
 

@@ -176,7 +176,7 @@ def _changed_parameters(params: BaseModel, stage: StageSpec, pipeline: Pipeline)
 def _backends(stage: StageSpec, revisions: Mapping[str, str]) -> dict[str, list[str]]:
     """Name and revision of every backend that may serve, in order, by capability."""
     found: dict[str, list[str]] = {}
-    for capability, name in stage.backend_choices():
+    for capability, name in stage.models.choices():
         found.setdefault(capability, []).extend((name, revisions.get(f"{capability}/{name}", "")))
     return found
 

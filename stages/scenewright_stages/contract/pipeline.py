@@ -107,6 +107,61 @@ CPU_IMAGE = IMAGES[0]
 
 
 @dataclass(frozen=True)
+class StageModels:
+    """Which backends serve a stage.
+
+    Attributes:
+        backends: backend in use by capability, such as ``{"depth": "classic"}``.
+        backend_parameters: dotted path of the parameter that names the backend, by capability.
+        weight_parameters: like `backend_parameters`, for a parameter that has only a backend's variant and revision
+            beside it (``refine`` with ``refine_variant``); overriding the stage's backend does not change it.
+        alternatives: fallback backends by capability, in order. The first available one serves; the record names it.
+    """
+
+    backends: dict[str, str] = field(default_factory=dict)
+    backend_parameters: dict[str, str] = field(default_factory=dict)
+    weight_parameters: dict[str, str] = field(default_factory=dict)
+    alternatives: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def choices(self) -> list[tuple[str, str]]:
+        """Every (capability, backend) that may serve: by capability, then in fallback order."""
+        return [
+            (capability, name)
+            for capability, first in sorted(self.backends.items())
+            for name in (first, *self.alternatives.get(capability, ()))
+        ]
+
+
+@dataclass(frozen=True)
+class StagePod:
+    """What a Pod of a stage needs, and how many samples it works on at a time. None of it is part of a key.
+
+    Attributes:
+        image: name of the stage image that it needs on a GPU: one of `IMAGES`, or the pipeline's own.
+        resources: what one Pod requests.
+        processes: processes that work on one sample together, one per GPU of the Pod.
+        threads: how many samples run at a time, each in its own thread; 0 for one per CPU. With more than 1, `process`
+            must be thread-safe.
+        seconds_per_sample: rough duration; determines the shard size.
+        secret: a Secret's key that its process needs.
+        egress: name of the chart's address range that its Pods may reach besides the storage.
+    """
+
+    image: str = CPU_IMAGE
+    resources: Resources = Resources()
+    processes: int = 1
+    threads: int = 1
+    seconds_per_sample: float = 60.0
+    secret: SecretKey | None = None
+    egress: str = ""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one Pod, summed over its processes."""
+        return self.processes * self.resources.gpus
+
+
+@dataclass(frozen=True)
 class StageSpec:
     """One stage of a pipeline.
 
@@ -120,22 +175,12 @@ class StageSpec:
         attributes: names of the sample attributes that it reads; they are part of the sample's fingerprint.
         inputs: names of the named inputs that it reads.
         keyed_by: stages whose keys are part of its own although it does not read them.
-        image: name of the stage image that it needs on a GPU: one of `IMAGES`, or the pipeline's own.
-        backends: backend in use by capability, such as ``{"depth": "classic"}``.
-        backend_parameters: dotted path of the parameter that names the backend, by capability.
-        weight_parameters: like `backend_parameters`, for a parameter that has only a backend's variant and revision
-            beside it (``refine`` with ``refine_variant``); overriding the stage's backend does not change it.
-        alternatives: fallback backends by capability, in order. The first available one serves; the record names it.
         expands: function that makes children of the samples; this stage and all below it work on the children.
         asks: what a person must answer before a sample can run.
         keeps_state: whether `process` saves and resumes durable state, so that a lost process costs one interval.
-        processes: processes that work on one sample together, one per GPU of the Pod.
-        threads: how many samples run at a time, each in its own thread; 0 for one per CPU. With more than 1, `process`
-            must be thread-safe.
-        secret: a Secret's key that its process needs.
-        egress: name of the chart's address range that its Pods may reach besides the storage.
-        resources: what one Pod requests.
-        seconds_per_sample: rough duration; determines the shard size.
+        models: which backends serve it.
+        pod: what its Pods need.
+        title: for people.
     """
 
     name: str
@@ -147,38 +192,16 @@ class StageSpec:
     attributes: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     keyed_by: tuple[str, ...] = ()
-    image: str = CPU_IMAGE
-    backends: dict[str, str] = field(default_factory=dict)
-    backend_parameters: dict[str, str] = field(default_factory=dict)
-    weight_parameters: dict[str, str] = field(default_factory=dict)
-    alternatives: dict[str, tuple[str, ...]] = field(default_factory=dict)
     expands: Expansion | None = None
     asks: Ask | None = None
     keeps_state: bool = False
-    processes: int = 1
-    threads: int = 1
-    secret: SecretKey | None = None
-    egress: str = ""
-    resources: Resources = Resources()
-    seconds_per_sample: float = 60.0
+    models: StageModels = StageModels()
+    pod: StagePod = StagePod()
     title: str = ""
 
     def upstream(self) -> tuple[str, ...]:
         """Names of the stages that this one reads, without the job's input, each once."""
         return tuple(dict.fromkeys(read.stage for read in self.reads if read.stage != INPUT))
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of one Pod, summed over its processes."""
-        return self.processes * self.resources.gpus
-
-    def backend_choices(self) -> list[tuple[str, str]]:
-        """Every (capability, backend) that may serve: by capability, then in fallback order."""
-        return [
-            (capability, name)
-            for capability, first in sorted(self.backends.items())
-            for name in (first, *self.alternatives.get(capability, ()))
-        ]
 
     def output(self, name: str) -> OutputContract:
         """The contract of the output of that name; KeyError if there is none."""

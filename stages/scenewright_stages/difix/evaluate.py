@@ -73,7 +73,7 @@ class EvaluateStage(Stage[FixerParams]):
         try:
             return load(PERCEPTION, LPIPS, ModelContext.from_settings(self.context.models)), "on VGG-16, version 0.1"
         except MissingWeights as missing:
-            if PERCEPTION.name in self.context.stage.backends:
+            if PERCEPTION.name in self.context.stage.models.backends:
                 raise
             return None, f"not measured: the weights {missing.weights_id} are not in the model cache"
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
 from scenewright_stages.captures import BESIDE, CAPTURES, SCENE_ARRAYS, WORK, capture_stage
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
-from scenewright_stages.contract.pipeline import Pipeline, Read, StageSpec
+from scenewright_stages.contract.pipeline import Pipeline, Read, Resources, StageModels, StagePod, StageSpec
 from scenewright_stages.difix.fixer_params import FixerParams
 from scenewright_stages.difix.params import PairsParams
 from scenewright_stages.difix.strategies import pairs, trainings
@@ -42,7 +40,6 @@ def spoil_stage(params: PairsParams) -> StageSpec:
         title="Train a spoilt scene",
         version=3,
         implementation="scenewright_stages.difix.spoil:SpoilStage",
-        image="gaussians",
         reads=(Read("capture"),),
         outputs=(OutputContract("scene", f"{WORK}/scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
         # The samples themselves carry strategy and level, so adding a level does not rerun the others.
@@ -50,7 +47,7 @@ def spoil_stage(params: PairsParams) -> StageSpec:
         attributes=("strategy", "level", "shots"),
         expands=lambda sample: trainings(sample, params),
         keeps_state=True,
-        seconds_per_sample=60.0,
+        pod=StagePod(image="gaussians", seconds_per_sample=60.0),
     )
 
 
@@ -79,7 +76,7 @@ def pair_stage(params: PairsParams) -> StageSpec:
         parameters=("dataset", "gates", "group_by", "sources", "split"),
         attributes=("scene", "dataset", "folder", "facts", "time", "shots", "others", *PAIR_ATTRIBUTES),
         expands=lambda sample: pairs(sample, params),
-        seconds_per_sample=0.5,
+        pod=StagePod(seconds_per_sample=0.5),
     )
 
 
@@ -117,7 +114,6 @@ def tune_stage(params: FixerParams) -> StageSpec:
         title="Tune the fixer",
         version=3,
         implementation="scenewright_stages.difix.tune:TuneStage",
-        image="gaussians",
         reads=(),
         outputs=(
             OutputContract("checkpoints", "checkpoints/", "bytes", form="folder", minimum_files=2),
@@ -144,10 +140,14 @@ def tune_stage(params: FixerParams) -> StageSpec:
             "patience",
         ),
         inputs=("dataset",),
-        **_fixing(params, processes=params.difix.gpus),
         keeps_state=True,
-        processes=params.difix.gpus,
-        seconds_per_sample=0.3 * params.steps,
+        models=_models(params),
+        pod=StagePod(
+            image="gaussians",
+            resources=_resources(params, params.difix.gpus),
+            processes=params.difix.gpus,
+            seconds_per_sample=0.3 * params.steps,
+        ),
     )
 
 
@@ -158,7 +158,6 @@ def evaluate_stage(params: FixerParams) -> StageSpec:
         title="Evaluate",
         version=3,  # the page is the publication's, and metrics.json names the strips
         implementation="scenewright_stages.difix.evaluate:EvaluateStage",
-        image="gaussians",
         reads=(Read("tune", ("checkpoints", "loss")),),
         outputs=(
             OutputContract("metrics", "eval/metrics.json", "json", json_keys=("all", "groups", "checkpoint")),
@@ -168,8 +167,8 @@ def evaluate_stage(params: FixerParams) -> StageSpec:
         ),
         parameters=("test_strips",),
         inputs=("dataset",),
-        **_fixing(params),
-        seconds_per_sample=60.0,
+        models=_models(params),
+        pod=StagePod(image="gaussians", resources=_resources(params)),
     )
 
 
@@ -178,20 +177,28 @@ def fixer_stages(params: FixerParams) -> tuple[StageSpec, ...]:
     return tune_stage(params), evaluate_stage(params)
 
 
-def _fixing(params: FixerParams, processes: int = 1) -> dict[str, Any]:
-    """Stage fields for running the fixer's backend; the classic backend needs none."""
+def _models(params: FixerParams) -> StageModels:
+    """The fixer's backend, and what its losses ask for; the classic one is no backend."""
+    choices = _choices(params)
+    used = {choice.capability: choice.names[0] for choice in choices}
+    return StageModels(used, {"fix": "backend"} if choices else {})
+
+
+def _choices(params: FixerParams) -> list[BackendChoice]:
     if params.backend == "classic":
-        return {}
+        return []
     choices = [BackendChoice("fix", (params.backend,), params.variant)]
     if params.needs_perception:
         choices.append(BackendChoice("perception", ("lpips-vgg",)))
-    return {
-        "backends": {choice.capability: choice.names[0] for choice in choices},
-        "backend_parameters": {"fix": "backend"},
-        "resources": stage_resources(
-            choices, cpu=8.0 * processes, memory_gib=48.0 * processes, scratch_gib=48.0 + 16.0 * processes
-        ),
-    }
+    return choices
+
+
+def _resources(params: FixerParams, processes: int = 1) -> Resources:
+    choices = _choices(params)
+    if not choices:
+        return Resources()
+    scratch = 48.0 + 16.0 * processes
+    return stage_resources(choices, cpu=8.0 * processes, memory_gib=48.0 * processes, scratch_gib=scratch)
 
 
 _FINE_TUNING_RATE = 2e-5

@@ -5,12 +5,10 @@ poses, where they are estimated -> capture -> trained scene -> rounds with a fix
 
 from __future__ import annotations
 
-from typing import Any
-
 from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
 from scenewright_stages.captures import PHOTOGRAPHS, SCENE_ARRAYS, WORK, block_for, capture_stage, poses_stage
 from scenewright_stages.contract.outputs import OutputContract
-from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Read, StageSpec
+from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Read, Resources, StageModels, StagePod, StageSpec
 from scenewright_stages.exports import formats_stage
 from scenewright_stages.reconstruct.params import ReconstructParams
 
@@ -26,12 +24,11 @@ def train_stage(params: ReconstructParams) -> StageSpec:
         title="Train the scene",
         version=3,
         implementation="scenewright_stages.reconstruct.train:TrainStage",
-        image="gaussians",
         reads=(Read("capture"),),
         outputs=(OutputContract("scene", f"{WORK}/trained_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
         parameters=("training", *_roles(params)),
         keeps_state=True,
-        seconds_per_sample=0.05 * params.training.steps,
+        pod=StagePod(image="gaussians", seconds_per_sample=0.05 * params.training.steps),
     )
 
 
@@ -42,7 +39,6 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
         title="Repair views",
         version=5,
         implementation="scenewright_stages.reconstruct.fix:FixStage",
-        image="gaussians",
         reads=(Read("capture"), Read("train")),
         outputs=(
             OutputContract("scene", f"{WORK}/fixed_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
@@ -61,21 +57,26 @@ def fix_stage(params: ReconstructParams) -> StageSpec:
             "difix.share",
             "difix.gain",
         ),
-        **_fixing(params),
+        inputs=_checkpoint(params),
         keeps_state=True,
-        seconds_per_sample=0.1 * params.difix.rounds * params.difix.round_steps,
+        models=_models(params),
+        pod=StagePod(
+            image="gaussians",
+            resources=_resources(params),
+            seconds_per_sample=0.1 * params.difix.rounds * params.difix.round_steps,
+        ),
     )
 
 
 def render_stage(params: ReconstructParams) -> StageSpec:
     """Measures the scene on the held-out photographs and writes the final files."""
     last = "difix" if params.difix.rounds else "train"
+    fixes = params.difix.final_pass
     return StageSpec(
         name="render",
         title="Render",
         version=5,
         implementation="scenewright_stages.reconstruct.render:RenderStage",
-        image="gaussians",
         reads=(Read("capture"), Read(last, ("scene",))),
         outputs=(
             OutputContract("ply", "{sample}/gf.ply", "ply", minimum_bytes=500),
@@ -85,16 +86,19 @@ def render_stage(params: ReconstructParams) -> StageSpec:
             OutputContract("held_out", "{sample}/held_out.png", "image"),
             OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("held_out", "train")),
             OutputContract("frame", "{sample}/frame.json", "json", json_keys=("world_from_scene",), optional=True),
-            *((FIXED_VIDEO,) if params.difix.final_pass else ()),
+            *((FIXED_VIDEO,) if fixes else ()),
         ),
         parameters=(
             *_roles(params),
             "render",
             "difix.final_pass",
-            *(("difix.variant",) if params.difix.final_pass else ()),
+            *(("difix.variant",) if fixes else ()),
         ),
-        **_fixing(params, params.difix.final_pass),
-        seconds_per_sample=20.0,
+        inputs=_checkpoint(params) if fixes else (),
+        models=_models(params) if fixes else StageModels(),
+        pod=StagePod(
+            image="gaussians", resources=_resources(params) if fixes else Resources(), seconds_per_sample=20.0
+        ),
     )
 
 
@@ -103,17 +107,18 @@ def _roles(params: ReconstructParams) -> tuple[str, ...]:
     return ("held_out_every", "gate_every", "deciding_every") if params.difix.rounds else ("held_out_every",)
 
 
-def _fixing(params: ReconstructParams, wanted: bool = True) -> dict[str, Any]:
-    """Stage fields for running the fixer."""
-    if not wanted:
-        return {}
+def _checkpoint(params: ReconstructParams) -> tuple[str, ...]:
+    """The named input of a stage that runs the fixer."""
+    return (FIXER,) if params.difix.tuned else ()
+
+
+def _models(params: ReconstructParams) -> StageModels:
+    return StageModels({"fix": params.difix.backend}, {"fix": "difix.backend"})
+
+
+def _resources(params: ReconstructParams) -> Resources:
     choice = BackendChoice("fix", (params.difix.backend,), params.difix.variant)
-    return {
-        "inputs": (FIXER,) if params.difix.tuned else (),
-        "backends": {"fix": params.difix.backend},
-        "backend_parameters": {"fix": "difix.backend"},
-        "resources": stage_resources([choice], cpu=8.0, memory_gib=32.0),
-    }
+    return stage_resources([choice], cpu=8.0, memory_gib=32.0)
 
 
 def stages(params: ReconstructParams) -> tuple[StageSpec, ...]:

@@ -11,7 +11,17 @@ from pydantic.alias_generators import to_camel
 from scenewright_stages.backends.runtime.choices import BackendChoice, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import INPUT, NamedInput, Pipeline, Read, Resources, SecretKey, StageSpec
+from scenewright_stages.contract.pipeline import (
+    INPUT,
+    NamedInput,
+    Pipeline,
+    Read,
+    Resources,
+    SecretKey,
+    StageModels,
+    StagePod,
+    StageSpec,
+)
 from scenewright_stages.photographs.params import PICTURE_SUFFIXES
 from scenewright_stages.reference.family import augmented_children, scene_children, variation_children, views
 from scenewright_stages.reference.listing import list_objects
@@ -65,11 +75,15 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
         ),
         parameters=("white", "object_name") if block.backend in ("sam3", "qwen-edit") else ("white",),
         attributes=("home", "box", "points", "mask_polarity", "mask_class", *(IDENTITY if choices else ())),
-        backends={choice.capability: choice.names[0] for choice in choices},
-        backend_parameters={"edit" if painted else "segment": "white.backend"},
-        resources=_painting_resources(choices) if painted else stage_resources(choices),
-        threads=PAINTING_THREADS if painted else 0,
-        seconds_per_sample=30.0 if painted else 1.0,
+        models=StageModels(
+            backends={choice.capability: choice.names[0] for choice in choices},
+            backend_parameters={"edit" if painted else "segment": "white.backend"},
+        ),
+        pod=StagePod(
+            resources=_painting_resources(choices) if painted else stage_resources(choices),
+            threads=PAINTING_THREADS if painted else 0,
+            seconds_per_sample=30.0 if painted else 1.0,
+        ),
     )
 
 
@@ -112,11 +126,15 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
         ),
         parameters=("perspectives",),
         attributes=("home",),
-        backends={choice.capability: choice.names[0] for choice in choices},
-        backend_parameters={"object-views": "perspectives.backend"},
-        resources=_painting_resources(choices),
-        threads=PAINTING_THREADS if choices else 0,
-        seconds_per_sample=(30.0 if choices else 0.5) * count,
+        models=StageModels(
+            backends={choice.capability: choice.names[0] for choice in choices},
+            backend_parameters={"object-views": "perspectives.backend"},
+        ),
+        pod=StagePod(
+            resources=_painting_resources(choices),
+            threads=PAINTING_THREADS if choices else 0,
+            seconds_per_sample=(30.0 if choices else 0.5) * count,
+        ),
     )
 
 
@@ -144,9 +162,11 @@ def prompts_stage(params: ReferenceObjectParams) -> StageSpec:
         ),
         attributes=("home", *IDENTITY),
         inputs=tuple(each.name for each in named_inputs(params) if each.name in (PROMPT_FILE, SYSTEM, PROJECT)),
-        secret=SecretKey(block.secret_name, block.secret_key, TOKEN) if asks and block.secret_name else None,
-        egress=LANGUAGE_MODEL if asks else "",
-        seconds_per_sample=10.0 * block.count if asks else 0.1,
+        pod=StagePod(
+            secret=SecretKey(block.secret_name, block.secret_key, TOKEN) if asks and block.secret_name else None,
+            egress=LANGUAGE_MODEL if asks else "",
+            seconds_per_sample=10.0 * block.count if asks else 0.1,
+        ),
     )
 
 
@@ -163,7 +183,7 @@ def backdrop_stage(params: ReferenceObjectParams) -> StageSpec:
             _image("empty", f"{WORK}/empty.png", result=False),
             OutputContract("light", f"{WORK}/light.npz", "arrays", result=False, arrays=(light,)),
         ),
-        seconds_per_sample=15.0,
+        pod=StagePod(seconds_per_sample=15.0),
     )
 
 
@@ -207,10 +227,9 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
         attributes=("home", "file", "view_part", "prompt_file", "scene_seed", "empty")
         + (("prompt", "photo_split") if _on_photos(params) else ()),
         inputs=tuple(each.name for each in named_inputs(params) if each.name in (PHOTOS, THINGS)),
-        backend_parameters=SCENES_BACKEND,
         expands=partial(scene_children, params),
-        threads=0,
-        seconds_per_sample=2.0,
+        models=StageModels(backend_parameters=SCENES_BACKEND),
+        pod=StagePod(threads=0, seconds_per_sample=2.0),
     )
 
 
@@ -246,12 +265,16 @@ def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
             "scene_seed",
             "empty",
         ),
-        backends={choice.capability: choice.names[0]},
-        backend_parameters={choice.capability: SCENES_BACKEND["edit"]},
-        resources=_painting_resources([choice]),
         expands=partial(scene_children, params),
-        threads=PAINTING_THREADS,
-        seconds_per_sample=30.0 if edited else 6.0,
+        models=StageModels(
+            backends={choice.capability: choice.names[0]},
+            backend_parameters={choice.capability: SCENES_BACKEND["edit"]},
+        ),
+        pod=StagePod(
+            resources=_painting_resources([choice]),
+            threads=PAINTING_THREADS,
+            seconds_per_sample=30.0 if edited else 6.0,
+        ),
     )
 
 
@@ -273,12 +296,16 @@ def vary_stage(params: ReferenceObjectParams) -> StageSpec:
         parameters=tuple(f"vary.{name}" for name in (("backend", "file", *PAINTING) if choices else ("weathers",))),
         attributes=("home", "picture", "variation"),
         inputs=tuple(each.name for each in named_inputs(params) if each.name == VARIATIONS),
-        backends={choice.capability: choice.names[0] for choice in choices},
-        backend_parameters={"edit": "vary.backend"},
-        resources=_painting_resources(choices),
         expands=partial(variation_children, params),
-        threads=PAINTING_THREADS if choices else 0,
-        seconds_per_sample=30.0 if choices else 0.5,
+        models=StageModels(
+            backends={choice.capability: choice.names[0] for choice in choices},
+            backend_parameters={"edit": "vary.backend"},
+        ),
+        pod=StagePod(
+            resources=_painting_resources(choices),
+            threads=PAINTING_THREADS if choices else 0,
+            seconds_per_sample=30.0 if choices else 0.5,
+        ),
     )
 
 
@@ -307,12 +334,12 @@ def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
         ),
         parameters=("object_name", "annotate.minimum_area", *_finding_parameters(params)),
         attributes=("split", "picture", "empty", *IDENTITY),
-        backends={choice.capability: choice.names[0] for choice in choices},
-        backend_parameters={capability: "annotate.backend"},
-        weight_parameters={"segment": "annotate.refine"} if block.refine == "sam2" else {},
-        resources=stage_resources(choices),
-        threads=0,
-        seconds_per_sample=2.0 if choices else 0.2,
+        models=StageModels(
+            backends={choice.capability: choice.names[0] for choice in choices},
+            backend_parameters={capability: "annotate.backend"},
+            weight_parameters={"segment": "annotate.refine"} if block.refine == "sam2" else {},
+        ),
+        pod=StagePod(resources=stage_resources(choices), threads=0, seconds_per_sample=2.0 if choices else 0.2),
     )
 
 
@@ -361,8 +388,7 @@ def augment_stage(params: ReferenceObjectParams) -> StageSpec:
         ),
         attributes=("split", "picture_file", "copy"),
         expands=partial(augmented_children, params),
-        threads=0,
-        seconds_per_sample=0.3,
+        pod=StagePod(threads=0, seconds_per_sample=0.3),
     )
 
 

@@ -91,7 +91,7 @@ class PromptsStage(Stage[ReferenceObjectParams]):
         return Written(list(grammar(params, name, inputs.seed)), GRAMMAR)
 
     def _endpoint(self) -> Endpoint:
-        block, secret = self.params.prompts, self.context.stage.secret
+        block, secret = self.params.prompts, self.context.stage.pod.secret
         return Endpoint(block.url, block.model, os.environ.get(secret.variable, "").strip() if secret else "")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scenewright_stages.backends.runtime.choices import BackendChoice, runs_on_gpu, stage_resources
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageModels, StagePod, StageSpec
 from scenewright_stages.contract.samples import Child, Expansion
 from scenewright_stages.photographs.params import MASK_ENDINGS, MASK_FOLDERS, PICTURE_SUFFIXES, MaskEntry
 from scenewright_stages.relight.params import Folder, RelightParams
@@ -46,12 +46,12 @@ def segment_stage(params: RelightParams) -> StageSpec:
         ),
         parameters=("segmentation", "gates.least_score", "gates.largest_edge_error"),
         attributes=("box", "mask_polarity", "mask_class"),
-        backends={"segment": backends[0]},
-        alternatives={"segment": backends[1:]},
-        backend_parameters={"segment": "segmentation.backend"},
-        resources=_resources(choice),
-        threads=_threads(choice),
-        seconds_per_sample=0.4,
+        models=StageModels(
+            backends={"segment": backends[0]},
+            alternatives={"segment": backends[1:]},
+            backend_parameters={"segment": "segmentation.backend"},
+        ),
+        pod=StagePod(resources=_resources(choice), threads=_threads(choice), seconds_per_sample=0.4),
     )
 
 
@@ -71,12 +71,12 @@ def albedo_stage(params: RelightParams) -> StageSpec:
             *_optional_output(params, "stage_2", "albedo"),
         ),
         parameters=("albedo",),
-        backends={"albedo": backends[0]},
-        alternatives={"albedo": backends[1:]},
-        backend_parameters={"albedo": "albedo.backend"},
-        resources=_resources(choice),
-        threads=_threads(choice),
-        seconds_per_sample=0.3,
+        models=StageModels(
+            backends={"albedo": backends[0]},
+            alternatives={"albedo": backends[1:]},
+            backend_parameters={"albedo": "albedo.backend"},
+        ),
+        pod=StagePod(resources=_resources(choice), threads=_threads(choice), seconds_per_sample=0.3),
     )
 
 
@@ -100,11 +100,8 @@ def degrade_stage(params: RelightParams) -> StageSpec:
         ),
         parameters=("degradation", "normals", "gates.least_light_change"),
         expands=_variants(params),
-        backends={"normals": backend},
-        backend_parameters={"normals": "normals.backend"},
-        resources=_resources(choice),
-        threads=_threads(choice),
-        seconds_per_sample=0.3,
+        models=StageModels(backends={"normals": backend}, backend_parameters={"normals": "normals.backend"}),
+        pod=StagePod(resources=_resources(choice), threads=_threads(choice), seconds_per_sample=0.3),
     )
 
 
@@ -129,8 +126,7 @@ def recombine_stage(params: RelightParams) -> StageSpec:
         ),
         parameters=("background", "caption.backend", "split"),
         attributes=("person",),
-        seconds_per_sample=0.2,
-        threads=0,
+        pod=StagePod(seconds_per_sample=0.2, threads=0),
     )
 
 
@@ -146,11 +142,12 @@ def caption_stage(params: RelightParams) -> StageSpec:
         reads=(Read("recombine", ("output", "metadata")),),
         outputs=(OutputContract("metadata", "outputs/{sample}_metadata.json", "json", json_keys=("light", "caption")),),
         parameters=("caption",),
-        backends={"caption": backend},
-        backend_parameters={"caption": "caption.backend"},
-        resources=_resources(choice),
-        threads=_threads(choice),
-        seconds_per_sample=2.0 if backend == "qwen-vl" else 0.02,
+        models=StageModels(backends={"caption": backend}, backend_parameters={"caption": "caption.backend"}),
+        pod=StagePod(
+            resources=_resources(choice),
+            threads=_threads(choice),
+            seconds_per_sample=2.0 if backend == "qwen-vl" else 0.02,
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from scenewright_stages.backends.runtime.choices import BackendChoice, stage_res
 from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Pipeline, Read, Resources, StageModels, StagePod, StageSpec
 from scenewright_stages.exports import formats_stage
 from scenewright_stages.vistadream.params import VistaDreamParams
 
@@ -59,10 +59,11 @@ def outpaint_stage(params: VistaDreamParams) -> StageSpec:
             ),
         ),
         parameters=("max_resolution", "outpaint") if paints else ("max_resolution",),
-        backends={"outpaint": params.outpaint.backend} if paints else {},
-        backend_parameters={"outpaint": "outpaint.backend"},
-        resources=_resources([_outpaint(params)] if paints else []),
-        seconds_per_sample=6.0,
+        models=StageModels(
+            backends={"outpaint": params.outpaint.backend} if paints else {},
+            backend_parameters={"outpaint": "outpaint.backend"},
+        ),
+        pod=StagePod(resources=_resources([_outpaint(params)] if paints else []), seconds_per_sample=6.0),
     )
 
 
@@ -90,10 +91,8 @@ def depth_stage(params: VistaDreamParams) -> StageSpec:
             OutputContract("preview", "{sample}/depth.png", "image"),
         ),
         parameters=("depth", "field_of_view_degrees", *_scale(params)),
-        backends={"depth": params.depth.backend},
-        backend_parameters={"depth": "depth.backend"},
-        resources=_resources([_depth(params)]),
-        seconds_per_sample=2.0,
+        models=StageModels(backends={"depth": params.depth.backend}, backend_parameters={"depth": "depth.backend"}),
+        pod=StagePod(resources=_resources([_depth(params)]), seconds_per_sample=2.0),
     )
 
 
@@ -104,15 +103,19 @@ def initialize_stage(params: VistaDreamParams) -> StageSpec:
         title="Initialise Gaussians",
         version=3,  # the fit covers what is dark
         implementation="scenewright_stages.vistadream.initialize:InitializeStage",
-        image="gaussians",
         reads=(Read("outpaint"), Read("depth", ("depth",))),
         outputs=(
             OutputContract("scene", f"{WORK}/initial_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),
             OutputContract("frames", f"{WORK}/initial_frames.npz", "arrays", result=False),
         ),
         parameters=("initialize", "depth.edge_threshold", "depth.confidence_threshold"),
-        resources=_resources([], beside=[_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB),
-        seconds_per_sample=30.0,
+        pod=StagePod(
+            image="gaussians",
+            resources=_resources(
+                [], beside=[_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB
+            ),
+            seconds_per_sample=30.0,
+        ),
     )
 
 
@@ -123,7 +126,6 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
         title="Coarse expansion",
         version=7,  # a doubtful prior bears less motion
         implementation="scenewright_stages.vistadream.coarse:CoarseStage",
-        image="gaussians",
         reads=(Read("initialize"),),
         keyed_by=("depth",),
         outputs=(
@@ -141,10 +143,15 @@ def coarse_stage(params: VistaDreamParams) -> StageSpec:
             "depth.near_metres",
             *_sky(params),
         ),
-        backends={"inpaint": params.coarse.inpaint.backend, "depth": params.depth.backend},
-        backend_parameters={"inpaint": "coarse.inpaint.backend"},
-        resources=_resources([_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB),
-        seconds_per_sample=25.0 * params.coarse.frames,
+        models=StageModels(
+            backends={"inpaint": params.coarse.inpaint.backend, "depth": params.depth.backend},
+            backend_parameters={"inpaint": "coarse.inpaint.backend"},
+        ),
+        pod=StagePod(
+            image="gaussians",
+            resources=_resources([_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB),
+            seconds_per_sample=25.0 * params.coarse.frames,
+        ),
     )
 
 
@@ -157,7 +164,6 @@ def render_stage(params: VistaDreamParams) -> StageSpec:
         title="Render",
         version=5,  # a doubtful prior bears less motion, and warnings say what to set
         implementation="scenewright_stages.vistadream.render:RenderStage",
-        image="gaussians",
         reads=(Read(last, ("scene", "frames")), Read("outpaint", ("input",))),
         outputs=(
             OutputContract("ply", f"{{sample}}/{params.render.ply_name()}", "ply", minimum_bytes=500),
@@ -168,8 +174,13 @@ def render_stage(params: VistaDreamParams) -> StageSpec:
             *rerun,
         ),
         parameters=("render", "trajectory", *_sky(params)),
-        resources=_resources([], beside=[_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB),
-        seconds_per_sample=20.0,
+        pod=StagePod(
+            image="gaussians",
+            resources=_resources(
+                [], beside=[_inpaint(params), _depth(params)], own_gpu_memory_gib=SCENE_GPU_MEMORY_GIB
+            ),
+            seconds_per_sample=20.0,
+        ),
     )
 
 

@@ -145,7 +145,7 @@ def _overridden(chain: Chain, overrides: Mapping[str, Any]) -> Params:
 
 def _shape(stages: Iterable[StageSpec]) -> list[Any]:
     """The part of a chain that must be the same for all samples of a job."""
-    return [(stage.name, stage.version, stage.outputs, stage.backends, stage.resources) for stage in stages]
+    return [(stage.name, stage.version, stage.outputs, stage.models.backends, stage.pod.resources) for stage in stages]
 
 
 def _parameter_error(block: str, problem: ValidationError) -> ConfigurationError:

@@ -81,7 +81,7 @@ def shard_count(todo: int, stage: StageSpec, samples_per_shard: int | None) -> i
     """The number of shards of a worklist: by the given shard size, else such that a shard takes about 15 minutes."""
     if todo == 0:
         return 0
-    size = samples_per_shard or max(1, round(SHARD_SECONDS / max(stage.seconds_per_sample, 1e-3)))
+    size = samples_per_shard or max(1, round(SHARD_SECONDS / max(stage.pod.seconds_per_sample, 1e-3)))
     return min(MAXIMUM_SHARDS, ceil(todo / size))
 
 

@@ -12,7 +12,7 @@ from scenewright_stages.backends.runtime.choices import BackendChoice, stage_res
 from scenewright_stages.captures import SCENE_ARRAYS, WORK
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import ArrayContract, ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import INPUT, Ask, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Ask, Pipeline, Read, Resources, StageModels, StagePod, StageSpec
 from scenewright_stages.contract.samples import Child, Sample
 from scenewright_stages.exports import formats_stage
 from scenewright_stages.worldexplorer.listing import (
@@ -132,10 +132,11 @@ def candidates_stage(params: WorldExplorerParams) -> StageSpec:
             "scaffold.field_of_view_degrees",
             "scaffold.size",
         ),
-        backends=backends,
-        backend_parameters={INPAINT: "scaffold.gaps.backend"},
-        resources=stage_resources(choices, cpu=4.0, memory_gib=24.0),
-        seconds_per_sample=120.0 + 8.0 * block.candidates_each,
+        models=StageModels(backends=backends, backend_parameters={INPAINT: "scaffold.gaps.backend"}),
+        pod=StagePod(
+            resources=stage_resources(choices, cpu=4.0, memory_gib=24.0),
+            seconds_per_sample=120.0 + 8.0 * block.candidates_each,
+        ),
     )
 
 
@@ -186,11 +187,14 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
             ),
         ),
         parameters=("scaffold",),
-        backends=backends,
-        backend_parameters={} if block.has_gaps else {NOVEL_VIEWS: "scaffold.backend"},
         asks=_choice_of_gaps(block) if block.has_gaps else None,
-        resources=resources,
-        seconds_per_sample=_SEVA_SECONDS * block.turn_frames / 18 if NOVEL_VIEWS in backends else 5.0,
+        models=StageModels(
+            backends=backends, backend_parameters={} if block.has_gaps else {NOVEL_VIEWS: "scaffold.backend"}
+        ),
+        pod=StagePod(
+            resources=resources,
+            seconds_per_sample=_SEVA_SECONDS * block.turn_frames / 18 if NOVEL_VIEWS in backends else 5.0,
+        ),
     )
 
 
@@ -214,10 +218,8 @@ def depth_stage(params: WorldExplorerParams) -> StageSpec:
             OutputContract("preview", "{sample}/scaffold/depth.png", "image"),
         ),
         parameters=("depth",),
-        backends=backends,
-        backend_parameters={DEPTH: "depth.backend"},
-        resources=resources,
-        seconds_per_sample=8.0,
+        models=StageModels(backends=backends, backend_parameters={DEPTH: "depth.backend"}),
+        pod=StagePod(resources=resources, seconds_per_sample=8.0),
     )
 
 
@@ -248,12 +250,13 @@ def motion_stage(params: WorldExplorerParams, motion: Motion) -> StageSpec:
             *(_SEVA_PARAMETERS if backends else ()),
         ),
         attributes=("view", MOTIONS),
-        backends=backends,
-        backend_parameters={NOVEL_VIEWS: "expansion.backend"},
         expands=views_of if not before else None,
-        threads=1 if backends else 0,
-        resources=resources,
-        seconds_per_sample=_SEVA_SECONDS * (2 + 8 / block.stride) if backends else 3.0,
+        models=StageModels(backends=backends, backend_parameters={NOVEL_VIEWS: "expansion.backend"}),
+        pod=StagePod(
+            threads=1 if backends else 0,
+            resources=resources,
+            seconds_per_sample=_SEVA_SECONDS * (2 + 8 / block.stride) if backends else 3.0,
+        ),
     )
 
 
@@ -276,10 +279,8 @@ def points_stage(params: WorldExplorerParams) -> StageSpec:
         ),
         parameters=("expansion.resolution", "points", "training.start_points", "training.held_out_every"),
         attributes=("view",),
-        backends=backends,
-        backend_parameters={GEOMETRY: "points.method"},
-        resources=resources,
-        seconds_per_sample=10.0,
+        models=StageModels(backends=backends, backend_parameters={GEOMETRY: "points.method"}),
+        pod=StagePod(resources=resources, seconds_per_sample=10.0),
     )
 
 
@@ -290,13 +291,15 @@ def train_stage(params: WorldExplorerParams) -> StageSpec:
         title="Train the scene",
         version=4,
         implementation="scenewright_stages.worldexplorer.train:TrainStage",
-        image="gaussians",
         reads=(Read("points"),),
         outputs=(OutputContract("scene", f"{WORK}/scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
         parameters=("training",),
         keeps_state=True,
-        resources=Resources(memory_gib=8.0),
-        seconds_per_sample=10.0 + 0.1 * params.training.settled().steps,
+        pod=StagePod(
+            image="gaussians",
+            resources=Resources(memory_gib=8.0),
+            seconds_per_sample=10.0 + 0.1 * params.training.settled().steps,
+        ),
     )
 
 
@@ -307,7 +310,6 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
         title="Export",
         version=4,
         implementation="scenewright_stages.worldexplorer.export:ExportStage",
-        image="gaussians",
         reads=(
             Read("points", ("capture",)),
             Read("train", ("scene",)),
@@ -322,8 +324,7 @@ def export_stage(params: WorldExplorerParams) -> StageSpec:
             OutputContract("metrics", "{sample}/metrics.json", "json", json_keys=("walk",)),
         ),
         parameters=("walk", "expansion.clearance"),
-        resources=Resources(memory_gib=8.0),
-        seconds_per_sample=40.0,
+        pod=StagePod(image="gaussians", resources=Resources(memory_gib=8.0), seconds_per_sample=40.0),
     )
 
 

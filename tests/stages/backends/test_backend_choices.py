@@ -136,7 +136,7 @@ def test_the_coarse_stage_holds_both_backends_and_its_scene(precision: str) -> N
     stages, _ = vistadream(
         {"mode": "coarse", "outpaint": flux, "depth": {"backend": "moge"}, "coarse": {"inpaint": flux}}
     )
-    memory = {stage.name: stage.resources.gpu_memory_gib for stage in stages}
+    memory = {stage.name: stage.pod.resources.gpu_memory_gib for stage in stages}
     fill, depth, scene = backend("inpaint", "flux-fill").gpu_memory("", precision), backend("depth", "moge"), 8.0
     assert memory == {
         "outpaint": fill,

@@ -196,8 +196,8 @@ def test_a_run_is_tuned_and_evaluated_by_the_stages(cache: Path, data: Path, tmp
     root = with_references(tmp_path / "pairs", data)
     settings = ModelSettings(cache, "cpu", frozenset({LICENCE}))
     tuning, evaluating = fixer_stages(PARAMS)
-    assert tuning.backends == evaluating.backends == {"fix": "difix"}
-    assert tuning.gpus == 1
+    assert tuning.models.backends == evaluating.models.backends == {"fix": "difix"}
+    assert tuning.pod.gpus == 1
     (tmp_path / "tune").mkdir()
     inputs = StageInputs({}, PARAMS, 3, tmp_path / "tune", named={"dataset": root}, state=KeptState(tmp_path / "state"))
     tuned = TuneStage(StageContext(tuning, PARAMS, settings)).process(Sample("tuning"), inputs)

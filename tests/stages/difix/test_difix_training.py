@@ -148,7 +148,7 @@ def test_a_loss_whose_weights_are_missing_is_refused(cache: Path, base: Path, da
     (lonely / "stabilityai" / "sd-turbo").symlink_to(base)
     for chosen in (params(), params(losses={"lpips": 0, "gramAfter": 3})):
         stage = fixer_stages(chosen)[0]
-        assert stage.backends == {"fix": "difix", "perception": "lpips-vgg"}
+        assert stage.models.backends == {"fix": "difix", "perception": "lpips-vgg"}
         inputs = StageInputs({}, chosen, 3, tmp_path, named={"dataset": data}, state=NoState())
         with pytest.raises(MissingWeights, match=r"timm/vgg16\.tv_in1k"):
             TuneStage(StageContext(stage, chosen, ModelSettings(lonely, "cpu", ALL_LICENCES))).process(
@@ -157,7 +157,7 @@ def test_a_loss_whose_weights_are_missing_is_refused(cache: Path, base: Path, da
         with pytest.raises(ValueError, match="perception network"):
             DifixLearner(base_network(base, 1), chosen, 3, FACTS)
     # Textures that would count after the last step need nothing.
-    assert fixer_stages(params(losses={"lpips": 0}))[0].backends == {"fix": "difix"}
+    assert fixer_stages(params(losses={"lpips": 0}))[0].models.backends == {"fix": "difix"}
     with pytest.raises(ValueError, match="nothing would be learned"):
         DifixLossParams(l2=0, lpips=0, gram=0)
 
@@ -354,7 +354,7 @@ def test_a_reconstruction_needs_no_run_where_the_fixer_was_released() -> None:
     chosen = ReconstructParams.model_validate({"difix": block})
     assert named_inputs(chosen) == ()
     (fixing,) = (stage for stage in reconstruct_stages(chosen) if stage.name == "difix")
-    assert (fixing.inputs, fixing.backends) == ((), {"fix": "difix"})
+    assert (fixing.inputs, fixing.models.backends) == ((), {"fix": "difix"})
     tuned = ReconstructParams.model_validate({"difix": {**block, "tuningRun": {"name": "one"}}})
     assert [each.object for each in named_inputs(tuned)] == ["one"]
     for wrong in ({**block, "variant": ""}, {**block, "variant": "sd-turbo"}, {"rounds": 1}):
@@ -443,5 +443,5 @@ def test_what_cannot_be_trained_is_refused(wrong: dict[str, object], message: st
 
 def test_a_pod_has_a_gpu_for_every_process() -> None:
     tuning, evaluating = fixer_stages(params(gpus=2))
-    assert (tuning.processes, tuning.gpus, evaluating.gpus) == (2, 2, 1)
-    assert tuning.resources.cpu == 2 * evaluating.resources.cpu
+    assert (tuning.pod.processes, tuning.pod.gpus, evaluating.pod.gpus) == (2, 2, 1)
+    assert tuning.pod.resources.cpu == 2 * evaluating.pod.resources.cpu

@@ -157,11 +157,11 @@ def test_what_the_stage_needs_follows_from_its_backend() -> None:
         return annotate_stage(ReferenceObjectParams.model_validate({"annotate": block}))
 
     exact, match, persam = stage(), stage(backend="match"), stage(backend="persam-f", refine="sam2")
-    assert exact.backends == {} and exact.resources.gpus == 0
-    assert match.backends == {"locate": "match"} and match.resources.gpus == 0
-    assert persam.backends == {"locate": "persam-f", "segment": "sam2"} and persam.resources.gpus == 1
-    assert persam.resources.gpu_memory_gib == pytest.approx(16)
+    assert exact.models.backends == {} and exact.pod.resources.gpus == 0
+    assert match.models.backends == {"locate": "match"} and match.pod.resources.gpus == 0
+    assert persam.models.backends == {"locate": "persam-f", "segment": "sam2"} and persam.pod.resources.gpus == 1
+    assert persam.pod.resources.gpu_memory_gib == pytest.approx(16)
     assert "annotate.persam_epochs" in persam.parameters and "annotate.persam_epochs" not in match.parameters
     assert {read.stage for read in exact.reads} == {"scenes"}
     assert {read.stage for read in match.reads} == {"scenes", "white"}
-    assert stage(backend="sam3").backends == {"segment": "sam3"}
+    assert stage(backend="sam3").models.backends == {"segment": "sam3"}

@@ -189,8 +189,8 @@ def test_the_stage_sends_token_and_project_and_keeps_the_conversation(
     with model.serving() as url:
         given = params(backend="ollama", url=url, model="small", secretName="llm", projectFile=project.as_uri())
         stage = prompts_stage(given)
-        assert (stage.egress, stage.inputs) == ("language-model", (PROJECT,))
-        assert stage.secret is not None
+        assert (stage.pod.egress, stage.inputs) == ("language-model", (PROJECT,))
+        assert stage.pod.secret is not None
         written, result = run_stage(tmp_path / "work", given, {PROJECT: project})
     assert sorted(each.name for each in written.iterdir()) == ["classes.txt", "conversation_history.txt", "prompts.txt"]
     assert (written / "prompts.txt").read_text().splitlines() == SENTENCES
@@ -204,8 +204,8 @@ def test_the_stage_sends_token_and_project_and_keeps_the_conversation(
 
 def test_without_a_secret_nothing_is_asked_of_the_environment() -> None:
     given = params(backend="ollama", url="http://localhost:1/v1", model="small")
-    assert prompts_stage(given).secret is None
-    assert prompts_stage(params()).egress == ""
+    assert prompts_stage(given).pod.secret is None
+    assert prompts_stage(params()).pod.egress == ""
 
 
 def test_the_lines_of_a_file_are_the_prompts(tmp_path: Path) -> None:

@@ -29,14 +29,14 @@ def test_the_preset_is_the_original_data_generations_choice() -> None:
     assert params.albedo_methods() == ("retinex", "lab")
     assert params.normal_method() == "dpt"
     segment, albedo, degrade, _ = stages(params)
-    assert segment.backend_choices() == [("segment", "sam3"), ("segment", "sam2")]
-    assert (segment.resources.gpus, albedo.resources.gpus, degrade.resources.gpus) == (1, 0, 1)
+    assert segment.models.choices() == [("segment", "sam3"), ("segment", "sam2")]
+    assert (segment.pod.resources.gpus, albedo.pod.resources.gpus, degrade.pod.resources.gpus) == (1, 0, 1)
     assert params.degradation == RelightParams().degradation, "soft shading alone is the default"
 
 
 def test_pods_are_as_large_as_the_facts_say() -> None:
     params = RelightParams(preset="mvp", caption=CaptionParams(backend="qwen-vl", variant="4b", precision="bf16"))
-    memory = {stage.name: stage.resources.gpu_memory_gib for stage in stages(params)}
+    memory = {stage.name: stage.pod.resources.gpu_memory_gib for stage in stages(params)}
     assert memory == {
         "segment": max(backend("segment", name).gpu_memory_gib for name in ("sam3", "sam2")),
         "albedo": 0.0,
@@ -44,14 +44,14 @@ def test_pods_are_as_large_as_the_facts_say() -> None:
         "recombine": 0.0,
         "caption": backend("caption", "qwen-vl").gpu_memory("4b", "bf16"),
     }
-    assert caption_stage(RelightParams(caption=CaptionParams(backend="classic"))).resources.gpus == 0
+    assert caption_stage(RelightParams(caption=CaptionParams(backend="classic"))).pod.resources.gpus == 0
 
 
 @pytest.mark.parametrize(
     ("backends", "threads"), [(["classic"], 0), (["selfie"], 0), (["mask"], 0), (["sam3", "classic"], 16)]
 )
 def test_samples_are_worked_on_beside_each_other_for_a_model(backends: list[Any], threads: int) -> None:
-    assert segment_stage(RelightParams(segmentation=SegmentationParams(backends=backends))).threads == threads
+    assert segment_stage(RelightParams(segmentation=SegmentationParams(backends=backends))).pod.threads == threads
 
 
 @pytest.mark.parametrize(

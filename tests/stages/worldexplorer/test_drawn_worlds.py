@@ -174,9 +174,11 @@ def frames_of(view: int, count: int) -> list[WorldFrame]:
 )
 def test_only_drawing_stages_ask_for_a_gpu(block: dict[str, Any], on_gpu: set[str]) -> None:
     chain = stages(WorldExplorerParams.model_validate(block))
-    assert {stage.name for stage in chain if stage.gpus} == on_gpu
+    assert {stage.name for stage in chain if stage.pod.gpus} == on_gpu
     # Ratings are CLIP's, which is quick enough without one.
-    assert {stage.name for stage in chain if stage.backends and "similarity" not in stage.backends} == on_gpu
+    assert {
+        stage.name for stage in chain if stage.models.backends and "similarity" not in stage.models.backends
+    } == on_gpu
 
 
 def test_the_recorder_is_a_generator() -> None:

@@ -147,8 +147,8 @@ def points_by_vggt(chain: Chain, folder: Path, limit: float) -> StageResult:
     models = ModelSettings(save_tiny_vggt(folder / "cache"), "cpu", LICENCES)
     again = Chain(folder / "work", {**TINY, "points": points}, chain.inputs, models)
     again.files = dict(chain.files)
-    assert {stage.name for stage in again.stages if stage.backends or stage.resources.gpus} == {"points"}
-    assert not any(stage.backends or stage.resources.gpus for stage in chain.stages)
+    assert {stage.name for stage in again.stages if stage.models.backends or stage.pod.resources.gpus} == {"points"}
+    assert not any(stage.models.backends or stage.pod.resources.gpus for stage in chain.stages)
     return again.run_one(next(stage for stage in again.stages if stage.name == "points"), again.root)
 
 

@@ -38,7 +38,7 @@ from scenewright.planning.protocol import RESTARTS_WITH_STATE
 from scenewright.planning.tasks import RunSettings, task_of
 from scenewright_stages.backends.runtime.registry import backend, backends
 from scenewright_stages.contract.backends import BackendFacts
-from scenewright_stages.contract.pipeline import IMAGES, Resources, SecretKey
+from scenewright_stages.contract.pipeline import IMAGES, Resources, SecretKey, StageModels, StagePod
 
 AT = "2026-11-21T11:00:00Z"
 GOLDEN = Path(__file__).parent / "golden"
@@ -368,8 +368,9 @@ def test_a_step_runs_in_the_smallest_image_that_has_what_it_needs() -> None:
 
 def test_an_image_of_a_pipelines_own_is_taken_as_it_is() -> None:
     stage = next(each for each in plan_of().chain if each.name == "depth")
-    assert image_of(replace(stage, image="lab-depth"), on_gpu=False) == "lab-depth"
-    assert image_of(replace(stage, image="lab-depth", backends={"depth": "depth-pro"}), on_gpu=True) == "lab-depth"
+    assert image_of(replace(stage, pod=StagePod(image="lab-depth")), on_gpu=False) == "lab-depth"
+    own = replace(stage, pod=StagePod(image="lab-depth"), models=StageModels({"depth": "depth-pro"}))
+    assert image_of(own, on_gpu=True) == "lab-depth"
 
 
 @pytest.mark.parametrize("facts", [each for each in backends() if each.family == "model"], ids=lambda each: each.name)

@@ -22,7 +22,7 @@ from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.tasks import RunSettings, task_of, task_text
 from scenewright_stages.contract.backends import Weights
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.pipeline import StageModels, StageSpec
 from scenewright_stages.contract.task import (
     ENVIRONMENT,
     MAXIMUM_TASK_BYTES,
@@ -238,7 +238,17 @@ def test_a_damaged_task_says_so() -> None:
 
 def test_a_stage_is_named_once_though_two_of_its_backends_need_the_same_weights(tmp_path: Path) -> None:
     both = {"inpaint": "flux-fill", "outpaint": "flux-fill"}
-    stages = [StageSpec(name, 1, "a:B", (), (), backends=both) for name in ("first", "second", "third")]
+    stages = [
+        StageSpec(
+            name,
+            1,
+            "a:B",
+            (),
+            (),
+            models=StageModels(backends=both),
+        )
+        for name in ("first", "second", "third")
+    ]
     accepted = ["flux-1-dev-non-commercial"]
     (problem,) = weights_problems(stages, Params(), ["first"], accepted, tmp_path)
     assert problem.remedy.endswith("; stage first needs it")
@@ -257,7 +267,14 @@ def test_equal_specs_give_equal_plans(frames: int, seed: int) -> None:
 def test_weights_are_absent_only_where_no_fallback_of_a_stage_has_its_own(tmp_path: Path) -> None:
     def absent(*names: str, accepted: Sequence[str] = ("sam-license",)) -> list[str]:
         chosen, others = {"segment": names[0]}, {"segment": names[1:]}
-        stage = StageSpec("segment", 1, "a:B", (), (), backends=chosen, alternatives=others)
+        stage = StageSpec(
+            "segment",
+            1,
+            "a:B",
+            (),
+            (),
+            models=StageModels(backends=chosen, alternatives=others),
+        )
         problems = weights_problems([stage], Params(), ["segment"], accepted, tmp_path)
         return [found for problem in problems for found in re.findall("`(.*)`", problem.remedy)]
 

@@ -49,7 +49,7 @@ def every_block(pipeline: Pipeline) -> Iterator[Any]:
     for block in (*pipeline.sample_blocks(), pipeline.photograph_block(1, 1)):
         yield block
         for stage in pipeline.stages(pipeline.parse(block)):
-            for capability, path in {**stage.weight_parameters, **stage.backend_parameters}.items():
+            for capability, path in {**stage.models.weight_parameters, **stage.models.backend_parameters}.items():
                 slot = Slot(capability, tuple(path.split(".")))
                 parts, beside = ([to_camel(part) for part in each] for each in (slot.path, slot.variant_path))
                 for facts in backends(capability):
@@ -121,7 +121,9 @@ def test_a_spec_without_the_field_plans_as_before(name: str) -> None:
 
 def test_what_is_left_at_its_default_becomes_the_best_permitted() -> None:
     plan = plan_of("vistadream", {"mode": "coarse"}, policy="permissive")
-    taken = {(stage.name, capability): name for stage in plan.chain for capability, name in stage.backends.items()}
+    taken = {
+        (stage.name, capability): name for stage in plan.chain for capability, name in stage.models.backends.items()
+    }
     best = max(backends("depth"), key=lambda facts: facts.rank)
     assert taken["depth", "depth"] == taken["coarse", "depth"] == best.name != "classic"
     (weights,) = licensed_weights(choices_of(plan.chain, plan.parameters, ["depth"])[0], [])
@@ -133,7 +135,7 @@ def test_what_the_spec_says_stays() -> None:
     assert plan_of("vistadream", given, policy="permissive").parameters == BUILT_IN["vistadream"].parse(given)
     models = {"policy": "permissive"}
     kept = document(BUILT_IN["vistadream"], {}, models, stageOverrides={"depth": {"backend": "classic"}})
-    assert make_plan(kept).stage("depth").backends == {"depth": "classic"}
+    assert make_plan(kept).stage("depth").models.backends == {"depth": "classic"}
 
 
 def test_a_refusal_lists_every_restricted_stage_and_what_would_be_permitted() -> None:
@@ -157,9 +159,9 @@ def test_permitted_but_gated_weights_still_need_their_licence_by_name() -> None:
 
 def test_a_lab_default_sets_the_policy_and_an_object_may_leave_it() -> None:
     pipeline, defaults = BUILT_IN["vistadream"], {"models": {"policy": "permissive"}}
-    assert make_plan(document(pipeline, {}, {}), defaults=defaults).stage("depth").backends["depth"] != "classic"
+    assert make_plan(document(pipeline, {}, {}), defaults=defaults).stage("depth").models.backends["depth"] != "classic"
     own = make_plan(document(pipeline, {}, {"policy": "any"}), defaults=defaults)
-    assert own.stage("depth").backends == {"depth": "classic"}
+    assert own.stage("depth").models.backends == {"depth": "classic"}
 
 
 def test_the_work_hash_knows_the_policy_and_not_what_it_chose() -> None:

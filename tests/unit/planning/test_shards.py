@@ -7,6 +7,7 @@ import dataclasses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scenewright_stages.contract.pipeline import StagePod
 from scenewright_stages.vistadream.params import VistaDreamParams
 from scenewright_stages.vistadream.pipeline import depth_stage
 from scenewright_stages.worker.worklists import MAXIMUM_SHARDS, shard_count, shard_lines
@@ -19,7 +20,7 @@ STAGE = depth_stage(VistaDreamParams())
 def test_counts_stay_within_the_limit_and_follow_the_request(
     samples: int, seconds: float, requested: int | None
 ) -> None:
-    shards = shard_count(samples, dataclasses.replace(STAGE, seconds_per_sample=seconds), requested)
+    shards = shard_count(samples, dataclasses.replace(STAGE, pod=StagePod(seconds_per_sample=seconds)), requested)
     assert (shards == 0) == (samples == 0)
     assert shards <= min(samples, MAXIMUM_SHARDS)
     if requested and samples and samples <= requested * MAXIMUM_SHARDS:
@@ -28,7 +29,7 @@ def test_counts_stay_within_the_limit_and_follow_the_request(
 
 def test_a_shard_takes_ten_to_twenty_minutes_by_default() -> None:
     for seconds in (1.0, 7.0, 60.0, 250.0):
-        shards = shard_count(10_000, dataclasses.replace(STAGE, seconds_per_sample=seconds), None)
+        shards = shard_count(10_000, dataclasses.replace(STAGE, pod=StagePod(seconds_per_sample=seconds)), None)
         assert 600 <= 10_000 / shards * seconds <= 1200
 
 

@@ -161,7 +161,7 @@ def relighting(backends: list[str], accepted: list[str]) -> dict[str, Any]:
 )
 def test_a_chain_goes_past_a_licence_that_was_not_accepted(backends: list[str], accepted: list[str]) -> None:
     plan = make_plan(relighting(backends, accepted))
-    assert [name for _, name in plan.stage("segment").backend_choices()] == backends, "the key names them all"
+    assert [name for _, name in plan.stage("segment").models.choices()] == backends, "the key names them all"
 
 
 @pytest.mark.parametrize("backends", [["sam3"], ["sam2", "sam3"]])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from toy_chains import chain_of, pipeline_of
 
-from scenewright_stages.contract.pipeline import INPUT, Read, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Read, StagePod, StageSpec
 from scenewright_stages.contract.records import STARTED_TOGETHER, Deaths, Record, deaths
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.worker.stage.sample_runner import for_each, thread_count
@@ -19,7 +19,14 @@ from scenewright_stages.worker.stage.shard_plan import CRASHED, ShardPlanner
 from scenewright_stages.worker.states import Evidence
 from scenewright_stages.worker.worklists import WorkItem
 
-STAGE = StageSpec("stage", 1, "m:C", (Read(INPUT),), (), threads=2)
+STAGE = StageSpec(
+    "stage",
+    1,
+    "m:C",
+    (Read(INPUT),),
+    (),
+    pod=StagePod(threads=2),
+)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

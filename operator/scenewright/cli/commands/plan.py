@@ -94,9 +94,9 @@ def _stage_json(plan: Plan, found: Json) -> Json:
         **found,
         "key": plan.keys[stage.name],
         "title": stage.title,
-        "backends": stage.backends,
-        "resources": vars(stage.resources),
-        "estimatedSeconds": found["todo"] * stage.seconds_per_sample,
+        "backends": stage.models.backends,
+        "resources": vars(stage.pod.resources),
+        "estimatedSeconds": found["todo"] * stage.pod.seconds_per_sample,
     }
 
 

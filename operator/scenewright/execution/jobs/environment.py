@@ -123,7 +123,7 @@ def _referenced(request: JobRequest) -> list[Json]:
     token = request.plan.spec.models.token_secret_name
     if token and request.fills_models:
         found.append(_secret(TOKEN_KEY, token, optional=False))
-    if request.stage and (own := request.stage.secret):
+    if request.stage and (own := request.stage.pod.secret):
         found.append(_secret(own.key, own.secret, optional=False, variable=own.variable))
     return found
 

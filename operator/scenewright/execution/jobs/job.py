@@ -64,7 +64,7 @@ def queue_of(request: JobRequest) -> str:
 
 
 def _pod_metadata(request: JobRequest, labels: dict[str, str]) -> Json:
-    egress, memory = request.stage.egress if request.stage else "", request.needs.gpu_memory_gib
+    egress, memory = request.stage.pod.egress if request.stage else "", request.needs.gpu_memory_gib
     found = {"labels": {**labels, names.EGRESS: names.label_value(egress)} if egress else labels}
     return {**found, "annotations": {names.GPU_MEMORY: gibibytes(memory)}} if memory else found
 

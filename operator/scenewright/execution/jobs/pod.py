@@ -40,7 +40,9 @@ def pod_deadline(request: JobRequest) -> int | None:
 
 
 def _samples_per_shard(request: JobRequest, stage: StageSpec) -> int:
-    size = request.plan.spec.execution.samples_per_shard or ceil(SHARD_SECONDS / max(stage.seconds_per_sample, 1e-3))
+    size = request.plan.spec.execution.samples_per_shard or ceil(
+        SHARD_SECONDS / max(stage.pod.seconds_per_sample, 1e-3)
+    )
     # At the maximum number of shards they are larger than requested, by a factor that only the index knows.
     return size * 100 if request.create.shards >= MAXIMUM_SHARDS else size
 

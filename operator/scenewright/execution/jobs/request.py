@@ -82,7 +82,7 @@ class JobRequest:
     @property
     def processes(self) -> int:
         """Number of processes in the Pod that work together."""
-        return self.stage.processes if self.stage else 1
+        return self.stage.pod.processes if self.stage else 1
 
     @property
     def fills_models(self) -> bool:

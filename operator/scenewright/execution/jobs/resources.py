@@ -88,10 +88,10 @@ def asks_for_gpu(plan: Plan, stage: str) -> bool:
 
 
 def _of_stage(plan: Plan, stage: StageSpec, override: ResourceRequirements) -> StepNeeds:
-    scheduling, resources = plan.spec.scheduling, stage.resources
+    scheduling, resources = plan.spec.scheduling, stage.pod.resources
     requests, limits = _merged(resources, override)
     asked = {name: limits[name] for name in limits if _is_gpu(name, scheduling.gpu_resource)}
-    gpus = int(sum(number_of(count) for count in asked.values())) if asked else stage.gpus
+    gpus = int(sum(number_of(count) for count in asked.values())) if asked else stage.pod.gpus
     if not gpus:
         others = {name: limits[name] for name in limits if name not in asked}
         return StepNeeds(requests, others, 0, (), resources.scratch_gib)

@@ -224,7 +224,7 @@ def planned(run: Run) -> PartialDecision:
     todo = {stage.name: stage.indexed.todo for stage in run.memory.stages if stage.indexed.todo}
     listed = ", ".join(f"{name} {count}" for name, count in todo.items()) or "nothing"
     stages = [run.plan.stage(name) for name in todo if asks_for_gpu(run.plan, name)]
-    hours = sum(todo[stage.name] * stage.seconds_per_sample * max(1, stage.gpus) for stage in stages) / 3600
+    hours = sum(todo[stage.name] * stage.pod.seconds_per_sample * max(1, stage.pod.gpus) for stage in stages) / 3600
     estimate = f"; about {hours:.1f} GPU hours" if hours >= 0.05 else ""
     return complete(run, "Planned", f"planned only; samples to make: {listed}{estimate}")
 

@@ -55,8 +55,8 @@ def choices_of(stages: Sequence[StageSpec], parameters: Any, selected: Collectio
     found: dict[BackendChoice, None] = {}
     for stage in stages:
         if stage.name in selected:
-            for capability, first in sorted(stage.backends.items()):
-                names = (first, *stage.alternatives.get(capability, ()))
+            for capability, first in sorted(stage.models.backends.items()):
+                names = (first, *stage.models.alternatives.get(capability, ()))
                 elsewhere = named.get(("", capability, first), ("", ""))
                 variant, revision = named.get((stage.name, capability, first), elsewhere)
                 found[BackendChoice(capability, names, variant, revision=revision)] = None
@@ -141,16 +141,16 @@ def _named_weights(stages: Sequence[StageSpec], parameters: Any) -> dict[tuple[s
     """
     found: dict[tuple[str, str, str], tuple[str, str]] = {}
     for stage in stages:
-        for capability, path in (*stage.weight_parameters.items(), *stage.backend_parameters.items()):
+        for capability, path in (*stage.models.weight_parameters.items(), *stage.models.backend_parameters.items()):
             block = parameters
             *parents, last = path.split(".")
             for part in parents:
                 block = getattr(block, part)
             prefix = last.removesuffix("backend") if last.endswith("backend") else f"{last}_"
-            if capability not in stage.backends or not hasattr(block, f"{prefix}variant"):
+            if capability not in stage.models.backends or not hasattr(block, f"{prefix}variant"):
                 continue
             named = (getattr(block, f"{prefix}variant"), getattr(block, f"{prefix}revision", ""))
-            found[stage.name, capability, stage.backends[capability]] = named
+            found[stage.name, capability, stage.models.backends[capability]] = named
             if any(named):
-                found["", capability, stage.backends[capability]] = named
+                found["", capability, stage.models.backends[capability]] = named
     return found

@@ -105,7 +105,7 @@ def models_of(stages: Iterable[StageSpec]) -> list[dict[str, str]]:
     """The weights of the backends that a chain names, each once, with their licences."""
     found: dict[str, dict[str, str]] = {}
     for stage in stages:
-        for capability, name in stage.backend_choices():
+        for capability, name in stage.models.choices():
             facts = find_backend(capability, name)
             for weights in () if facts is None else (*facts.bundled, *facts.weights_of(None)):
                 found[weights.id] = {"id": weights.id, "revision": weights.revision, "licence": weights.licence}

@@ -84,7 +84,7 @@ def summary(chain: Chain, name: str, results: Results, ends: Sequence[SampleEnd]
         "stages": {
             stage.name: {
                 "key": chain.keys[stage.name],
-                "backends": stage.backends,
+                "backends": stage.models.backends,
                 **_shown_counts(found.counts),
             }
             for stage, found in zip(chain.stages, results.stages, strict=True)

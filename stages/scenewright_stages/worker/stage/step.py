@@ -97,7 +97,7 @@ class StageRun:
         self._uploader = Uploader(session.output, self._spec, self._end, session.stop.fail, self._recorder.announce)
         self._running = RunningSamples()
         self._current: dict[str, Record] = {}
-        self._threads = thread_count(self._spec.threads)
+        self._threads = thread_count(self._spec.pod.threads)
         self._afters: dict[str, float] = {item.sample.id: item.after for item in self._items}
         self._ranks: RankProcesses | None = None
         self._named: dict[str, Path] = {}
@@ -213,8 +213,8 @@ class StageRun:
 
     def _work(self, items: Sequence[WorkItem]) -> None:
         task = self._session.task
-        if self._spec.processes > 1:
-            self._ranks = RankProcesses(self._spec.processes, self._scratch, self._session.stop.end_process)
+        if self._spec.pod.processes > 1:
+            self._ranks = RankProcesses(self._spec.pod.processes, self._scratch, self._session.stop.end_process)
         if self._spec.keeps_state:
             # Its process may be restarted very often, so dying while loading must count too.
             self._recorder.start(self._start_of(items[0]))

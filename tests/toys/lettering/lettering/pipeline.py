@@ -6,7 +6,7 @@ from pydantic import Field
 
 from scenewright_stages.contract.outputs import ArrayContract, OutputContract
 from scenewright_stages.contract.params import Params
-from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Resources, StageSpec
+from scenewright_stages.contract.pipeline import NamedInput, Pipeline, Resources, StagePod, StageSpec
 
 
 class LetteringParams(Params):
@@ -41,8 +41,7 @@ def stages(params: LetteringParams) -> tuple[StageSpec, ...]:
             parameters=("steps", "rate"),
             inputs=("dataset", "album"),
             keeps_state=True,
-            processes=2,
-            resources=Resources(cpu=2.0, memory_gib=2.0, scratch_gib=1.0),
+            pod=StagePod(processes=2, resources=Resources(cpu=2.0, memory_gib=2.0, scratch_gib=1.0)),
         ),
     )
 

@@ -10,7 +10,7 @@ from postcards.listing import Entry, list_postcards
 from scenewright_stages.contract.inputs import InputKind
 from scenewright_stages.contract.outputs import OutputContract
 from scenewright_stages.contract.params import Params, Rule
-from scenewright_stages.contract.pipeline import INPUT, Ask, Pipeline, Read, Resources, StageSpec
+from scenewright_stages.contract.pipeline import INPUT, Ask, Pipeline, Read, Resources, StagePod, StageSpec
 from scenewright_stages.contract.samples import Child
 
 STAGES = f"{__package__}.stages"
@@ -59,8 +59,7 @@ def sketch_stage(params: PostcardParams) -> StageSpec:
         parameters=("frames", "ink"),
         attributes=("motto", "smudged", "view"),
         expands=lambda sample: children,
-        resources=SMALL,
-        seconds_per_sample=0.1,
+        pod=StagePod(resources=SMALL, seconds_per_sample=0.1),
     )
 
 
@@ -74,8 +73,7 @@ def blend_stage(params: PostcardParams) -> StageSpec:
         reads=(Read("sketch", ("frames",)), Read("sketch", ("frames",), of="siblings", at_least=params.least)),
         outputs=(OutputContract("blend", "{split}/{sample}/blend.txt", "text"),),
         attributes=("view",),
-        resources=SMALL,
-        seconds_per_sample=0.1,
+        pod=StagePod(resources=SMALL, seconds_per_sample=0.1),
     )
 
 
@@ -90,8 +88,7 @@ def card_stage(params: PostcardParams) -> StageSpec:
         outputs=(OutputContract("card", "{split}/{sample}.json", "json", json_keys=("cover", "views")),),
         attributes=("motto", "view"),
         asks=Ask("answers/{sample}.json", lambda sample: {"cover": _views(params)}, "Which view goes on the cover?"),
-        resources=SMALL,
-        seconds_per_sample=0.1,
+        pod=StagePod(resources=SMALL, seconds_per_sample=0.1),
     )
 
 
@@ -105,8 +102,7 @@ def album_stage() -> StageSpec:
         reads=(Read("card", of="children"),),
         outputs=(OutputContract("album", "album.json", "json", json_keys=("cards",)),),
         attributes=("split",),
-        resources=SMALL,
-        seconds_per_sample=0.1,
+        pod=StagePod(resources=SMALL, seconds_per_sample=0.1),
     )
 
 
