@@ -84,7 +84,8 @@ class Operator:
         beat = self._beat("namespaces") if selector else lambda: None
         self.selected = NamespaceSelection(client, selector, self.known.resync_namespace, beat)
         self.leadership = Leadership(client, settings.lease, identity(), self._beat("lease"))
-        ending = EndingNamespaces(client, self.leadership, self.known.jobs)
+        jobs, workloads = self.known.jobs, self.known.workloads
+        ending = EndingNamespaces(client, self.leadership, jobs)
         self.events = Events(client, self.leadership, ending, identity(), settings.events)
         counters = ProgressStore()
         verifier = TokenVerifier(SigningKeys(client.document), settings.progress.audience)
@@ -99,17 +100,7 @@ class Operator:
             known=self.known,
             observer=Observer(self.known, inspector, counters, plans),
             decide=lambda observed, now: decide(observed, limits, now),
-            actor=Actor(
-                client,
-                self.leadership,
-                self.known.jobs,
-                inspector,
-                counters,
-                self.events,
-                ending,
-                pods,
-                self.known.workloads,
-            ),
+            actor=Actor(client, self.leadership, jobs, inspector, counters, self.events, ending, pods, workloads),
             writer=StatusWriter(client, self.leadership, self.known.take_own_write, settings.status_seconds),
             events=self.events,
             notifier=Notifier(settings.webhook_url),

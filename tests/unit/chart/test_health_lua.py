@@ -98,6 +98,11 @@ def test_waiting_tells_for_what_and_running_how_far() -> None:
     assert health(scene("Running")) == ("Progressing", "Running coarse 37/96")
 
 
+def test_what_rests_at_its_budget_is_suspended() -> None:
+    resting = scene("Waiting", conditions=[true("Waiting", "BudgetReached", "40 GPU hours are used")])
+    assert health(resting) == ("Suspended", "BudgetReached: 40 GPU hours are used")
+
+
 def test_what_waits_for_a_persons_choice_is_suspended_until_a_retry() -> None:
     waiting = scene("Waiting", conditions=[true("Waiting", "AwaitingSelection", "2 samples wait")], retryTokens=["1"])
     waiting["status"]["effective"] = {"workHash": "00ff00ff00ff00ff"}

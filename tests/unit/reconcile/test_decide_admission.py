@@ -11,8 +11,10 @@ from simulated_kueue import STAGES, Kueue, QueuedCluster
 from simulated_operator import Operator
 
 from scenewright.execution.jobs import CreateJob, job_manifest
-from scenewright.execution.jobs.workload import HoldQuota, workload_manifest
+from scenewright.execution.jobs.workload import HoldQuota, workload_manifest, workload_name
 from scenewright.planning.plan import Plan
+from scenewright.reconcile.cache.observation import Answer, Inspection
+from scenewright.reconcile.decide import decide
 
 QUEUE = {"queueName": "lab", "admission": "Object"}
 
@@ -160,3 +162,30 @@ def manifest_of(operator: Operator, create: CreateJob) -> dict[str, Any]:
     plan = operator.cluster.work()
     assert isinstance(plan, Plan)
     return job_manifest(create.applied_to(plan), operator.cluster.object, create, PODS)
+
+
+@pytest.mark.parametrize(
+    ("manager", "acts"), [(None, True), ("scenewright.io/operator", True), ("kueue.x-k8s.io/multikueue", False)]
+)
+def test_what_another_controller_manages_is_left_alone(manager: str | None, acts: bool) -> None:
+    operator = queued(Kueue(1), "first")
+    operator.cluster.edit(managedBy=manager)
+    operator.settle()
+    assert (bool(operator.created), bool(operator.statuses)) == (acts, acts)
+
+
+def test_without_kueue_it_says_so_and_asks_again() -> None:
+    operator = queued(Kueue(1), "first")
+    cluster = operator.cluster
+    for _ in range(3):
+        operator.settle()
+        cluster.tick()
+    cluster.kueue.workloads.clear()  # type: ignore[attr-defined]
+    plan = cluster.work()
+    assert isinstance(plan, Plan)
+    question = Inspection("failed-creates", workload_name(plan, cluster.object))
+    cluster.answers[question] = Answer(True, "Kueue is not installed", cluster.now)
+    decision = decide(cluster.observed(), operator.settings, cluster.now)
+    assert decision.status is not None and decision.status.reason == "QueueControllerMissing"
+    assert "Kueue is not installed" in decision.status.message or "cannot be created" in decision.status.message
+    assert any(isinstance(action, HoldQuota) for action in decision.actions)

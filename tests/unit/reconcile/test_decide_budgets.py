@@ -146,3 +146,13 @@ def test_the_forecast_is_within_a_fifth_on_ten_jobs() -> None:
 def test_wall_times_are_durations(text: str, seconds: int) -> None:
     assert Budget(wall_time=text).wall_seconds == seconds
     assert Budget(wall_time=text).gpu_seconds == float("inf")
+
+
+@pytest.mark.parametrize("execution", [{"budget": {"gpuHours": 9.0}}, {}])
+def test_with_a_budget_a_single_photograph_is_counted_before_it_gets_a_gpu(execution: dict[str, Any]) -> None:
+    gpu = {"resources": {"limits": {"nvidia.com/gpu": 1}}}
+    spec = spec_of(input={"uri": "s3://photos/one.jpg"})
+    spec["execution"] = {"samplesPerShard": 4, "stageOverrides": {"outpaint": gpu}, **execution}
+    operator = Operator(Cluster(spec=spec, samples=1))
+    assert operator.run().phase == "Complete"
+    assert (operator.created[0].step == "index") is bool(execution)

@@ -13,10 +13,10 @@ from scenewright.api.names import SWEEP
 from scenewright.api.status import StageStatus, Status
 from scenewright.planning.plan import Plan, make_plan
 from scenewright.planning.problems import SpecError
-from scenewright.reconcile.cache.observation import Observed, ObservedObject
+from scenewright.reconcile.cache.observation import Observed, ObservedJob, ObservedObject
 from scenewright.reconcile.cache.projection import observed_object
 from scenewright.reconcile.decide import DecideSettings, decide
-from scenewright.reconcile.decide.actions import ApplyChild, DeleteChild, EmitEvent
+from scenewright.reconcile.decide.actions import ApplyChild, DeleteChild, DeleteJob, EmitEvent
 
 MATRIX = {
     "parameters": {"coarse.frames": [5, 7], "execution.seed": [1, 2]},
@@ -190,3 +190,10 @@ def test_without_a_matrix_no_work_hash_changes() -> None:
 def test_texts_are_read_as_numbers_also_with_an_exponent() -> None:
     plan = World({"parameters": {"initialize.opacity": ["5e-1", "0.25"]}}).plan()
     assert [child.document["spec"]["vistadream"]["initialize"]["opacity"] for child in plan.children] == [0.5, 0.25]
+
+
+def test_an_object_that_becomes_a_sweep_ends_its_own_jobs() -> None:
+    world = World()
+    job = ObservedJob("lab", "s-sweep-x-coarse", "uid-job", "uid-sweep", "coarse", "r-1", "hash", BEGIN)
+    decision = decide(Observed(world.object, world.plan(), (job,)), DecideSettings(), world.now)
+    assert [action.name for action in decision.actions if isinstance(action, DeleteJob)] == ["s-sweep-x-coarse"]

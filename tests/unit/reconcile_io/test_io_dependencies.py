@@ -82,6 +82,14 @@ def test_a_complete_dependency_gives_the_place_and_the_hash_of_what_is_wanted() 
     assert found.published == ResolvedInput("s3://out/fixer", "abc", "checkpoints/3.pt")
 
 
+def test_a_sweep_offers_nothing_of_its_own_but_names_its_best_child() -> None:
+    sweep = {"children": [{"name": "fixer-0"}], "best": "fixer-0"}
+    run = tuning(phase="Complete", sweep=sweep)
+    run["spec"]["matrix"] = {"parameters": {"execution.seed": [1]}}
+    (found,) = seen(fitted(), ("TuningRun", run))
+    assert found.state == "NotOffered" and "name a child, such as fixer-0" in found.detail
+
+
 def test_a_dependency_that_is_not_there_is_missing() -> None:
     assert [each.state for each in seen(fitted())] == ["Missing"]
 

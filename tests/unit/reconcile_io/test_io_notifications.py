@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
+import api_objects as raw
 import pytest
 from aiohttp import web
 
 from scenewright.api.status import Condition, Status
+from scenewright.reconcile.act.reconciler import Reconciler
+from scenewright.reconcile.cache.projection import observed_object
 from scenewright.telemetry import notifications
 from scenewright.telemetry.notifications import Notifier, cloud_event
 
@@ -71,6 +75,40 @@ def test_a_webhook_that_is_away_is_tried_again_and_one_that_refuses_is_not(
 ) -> None:
     received = sent_to(list(answers), monkeypatch)
     assert len(received) == attempts and len({each["id"] for each in received}) == 1
+
+
+class Kept(Notifier):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__("http://somewhere")
+        self.events: list[dict[str, Any]] = []
+
+    def post(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (Status(phase="Publishing"), ended(), 1),
+        (Status(phase="Running"), ended("Failed", "StageFailed"), 1),
+        (ended(), ended(), 0),
+        (Status(phase="Running"), Status(phase="Waiting", reason="QueuePending"), 0),
+        (Status(phase="Running"), Status(phase="Waiting", reason="BudgetReached"), 1),
+        (Status(phase="Waiting", reason="BudgetReached"), Status(phase="Waiting", reason="BudgetReached"), 0),
+    ],
+)
+def test_the_lab_is_told_once_of_ends_and_of_rests_that_only_a_person_ends(
+    before: Status, after: Status, told: int
+) -> None:
+    nothing: Any = None
+    notifier = Kept()
+    parts = (nothing,) * 8
+    reconciler = Reconciler(*parts, notifier=notifier)
+    value = replace(observed_object(raw.scene(), "SceneJob"), status=before)
+    reconciler._notify(value, after)
+    assert len(notifier.events) == told
 
 
 def test_without_a_url_nothing_is_kept() -> None:

@@ -277,3 +277,16 @@ def test_a_loop_without_a_sign_of_life_is_dead_however_much_waits() -> None:
     assert heartbeats.dead() == {"workers": 11.0}
     beat()
     assert heartbeats.dead() == {}
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "refused"),
+    [
+        ({"admission": "Object"}, True),
+        ({"admission": "Stage"}, False),
+        ({"admission": "Object", "queueName": "lab"}, False),
+        ({"admission": "Object", "labels": {"kueue.x-k8s.io/queue-name": "lab"}}, False),
+    ],
+)
+def test_an_object_that_is_admitted_as_a_whole_needs_a_queue(scheduling: dict[str, Any], refused: bool) -> None:
+    assert ("spec.scheduling.admission" in problems_of(scheduling=scheduling)) is refused

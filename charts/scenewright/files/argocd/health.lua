@@ -89,7 +89,8 @@ if wants_health_while_running() and condition(status, "Accepted") ~= nil then
   return { status = "Healthy", message = running(status) }
 end
 local waiting = condition(status, "Waiting")
-if status.phase == "Waiting" and waiting ~= nil and waiting.reason == "AwaitingSelection" and not asked_again(status) then
+if status.phase == "Waiting" and waiting ~= nil
+  and (waiting.reason == "AwaitingSelection" or waiting.reason == "BudgetReached") and not asked_again(status) then
   return { status = "Suspended", message = explained(status, "Waiting", "waits for a person's choice") }
 end
 if status.phase == "Waiting" then

@@ -65,6 +65,9 @@ def _under_way(stored: ObservedObject) -> DependencyState:
 
 def _published(other: ObjectKey, wanted: NamedInput, value: ObservedObject) -> Dependency:
     status = value.status
+    if value.spec.get("matrix"):
+        best = f", such as {status.sweep.best}" if status.sweep is not None and status.sweep.best else ""
+        return Dependency(other, "NotOffered", wanted.name, f"results of its own: it is a sweep; name a child{best}")
     if status.plan_only:
         return Dependency(other, "PlannedOnly", wanted.name)
     if not status.publication.hash:

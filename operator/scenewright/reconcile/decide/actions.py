@@ -84,19 +84,8 @@ class EmitEvent:
     message: str
 
 
-Action = (
-    CreateJob
-    | DeleteJob
-    | SetParallelism
-    | ReleasePod
-    | HoldQuota
-    | ReleaseQuota
-    | ApplyChild
-    | DeleteChild
-    | DeleteObject
-    | Inspect
-    | EmitEvent
-)
+OfJobs = CreateJob | DeleteJob | SetParallelism | ReleasePod | HoldQuota | ReleaseQuota
+Action = OfJobs | ApplyChild | DeleteChild | DeleteObject | Inspect | EmitEvent
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,10 @@ def _index(run: Run) -> PartialDecision:
     first = run.plan.selected[0]
     memory = run.memory
     earlier = memory.starts - 1 + (memory.passes - 1) + memory.restarts
-    # A quota for all stages needs the counts of the index.
-    folds = not (memory.plan_only or admission.needs_quota(run.plan, first)) and folds_index(
-        run.plan, needs_gpu=asks_for_gpu(run.plan, first), earlier_runs=earlier
-    )
+    needs_gpu = asks_for_gpu(run.plan, first)
+    # A quota for all stages, and a forecast before the first Pod with a GPU, need the counts of the index.
+    counts_first = needs_gpu and (admission.needs_quota(run.plan, first) or run.plan.spec.execution.budget is not None)
+    folds = not (memory.plan_only or counts_first) and folds_index(run.plan, needs_gpu=needs_gpu, earlier_runs=earlier)
     folded = INDEX_STEP not in run.jobs and (first in run.jobs or folds)
     step = first if folded else INDEX_STEP
     job = run.jobs.get(step)

@@ -15,6 +15,7 @@ from scenewright.planning.sweep import Child
 from scenewright.reconcile.cache.observation import ObservedObject
 from scenewright.reconcile.decide.actions import Action, ApplyChild, DeleteChild
 from scenewright.reconcile.decide.context import DecisionContext, ObjectState, PartialDecision, text_of
+from scenewright.reconcile.decide.endings import deletions
 from scenewright_stages.contract.keys import short_hash
 
 
@@ -25,7 +26,8 @@ def swept(context: DecisionContext, plan: Plan, memory: Status) -> PartialDecisi
     if foreign:
         text = f"{owner.kind} {foreign[0]} exists and is no child of this sweep; delete or rename one of them"
         return PartialDecision(memory, ObjectState("Waiting", "ChildNameTaken", text))
-    actions = [action for child in plan.children for action in _applied(context, child, known.get(child.name))]
+    actions: list[Action] = [*deletions(context.observed.jobs, "the object is a sweep now")]
+    actions += [action for child in plan.children for action in _applied(context, child, known.get(child.name))]
     wanted = {child.name for child in plan.children}
     actions += [DeleteChild(name, each.uid) for name, each in known.items() if name not in wanted and not each.deleting]
     rows = [_row(child, known.get(child.name), plan) for child in plan.children]
