@@ -90,6 +90,7 @@ def open_page(browser: Browser, width: int = 1280, scheme: str = "light") -> Pag
     return context.new_page()
 
 
+@pytest.mark.slow
 def test_no_page_has_a_serious_accessibility_finding_or_is_wider_than_a_phone(
     tmp_path: Path, serve: Serve, chromium: Browser, axe: str
 ) -> None:
@@ -207,6 +208,7 @@ def test_changes_appear_by_themselves_and_an_outage_is_said(tmp_path: Path, chro
     page.context.close()
 
 
+@pytest.mark.slow
 def test_from_an_empty_folder_to_a_result_by_clicks(tmp_path: Path, serve: Serve, chromium: Browser) -> None:
     site = serve(tmp_path / "results")
     page = open_page(chromium)
