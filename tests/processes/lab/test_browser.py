@@ -150,6 +150,8 @@ def test_everything_is_reached_by_keyboard_alone(tmp_path: Path, serve: Serve, c
     page.wait_for_url("**/new")
     tab_to("A scene from one photograph")
     page.keyboard.press("Enter")
+    page.wait_for_url("**/new/scene-from-a-photograph")
+    expect(page.locator("h1")).to_have_text("A scene from one photograph")
     tab_to("name")
     page.keyboard.type("x")
     tab_to("Look at the manifest")
