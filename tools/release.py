@@ -75,7 +75,7 @@ def release(registry: str, archives: Path, *, plain_http: bool = False) -> list[
         ReleaseError: an archive is missing, or the registry refuses.
     """
     version = str(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])
-    names = ("operator", *IMAGES)
+    names = ("operator", *IMAGES, "lab")
     if absent := [name for name in names if not (archives / f"{name}.tar").is_file()]:
         raise ReleaseError(f"{archives} has no archive of: {', '.join(absent)}")
     crane = [str(binary("crane")), *(["--insecure"] if plain_http else [])]

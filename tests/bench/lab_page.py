@@ -52,7 +52,7 @@ def first_paint(page: Page, path: str) -> float:
     return found / 1000
 
 
-def measure(root: Path) -> dict[str, float]:
+def measure(root: Path, objects: int) -> dict[str, float]:
     command = [sys.executable, "-m", "scenewright.cli.main", "serve", str(root), "--port", str(PORT)]
     begun = time.monotonic()
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -79,6 +79,8 @@ def measure(root: Path) -> dict[str, float]:
                 ("gallery", "/gallery"),
             ):
                 found[f"first paint of {name}, s"] = first_paint(page, path)
+                if path == "/":
+                    expect(page.locator("#list")).to_contain_text(f"{objects} objects")
             page.goto(f"http://127.0.0.1:{PORT}/")
             waits = []
             for number in range(5):
@@ -106,7 +108,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), options.objects, options.samples)
-        found = measure(Path(folder))
+        found = measure(Path(folder), options.objects)
     for name, value in found.items():
         print(f"| {name} | {value:.2f} |")
     print(json.dumps({"objects": options.objects, "samples": options.samples, **found}))

@@ -61,7 +61,7 @@ app.kubernetes.io/component: lab
   verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end -}}
 
 {{- define "scenewright.serviceAccountName" -}}

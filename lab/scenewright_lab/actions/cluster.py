@@ -91,7 +91,7 @@ class ClusterActions(Actions):
         patch = self._patch(verb)
         line = f'kubectl -n {namespace} patch {kind}/{name} --type merge -p \'{{"spec":{{"suspend":{_word(verb)}}}}}\''
         offers = [] if entry.view.ended else [Offer(verb, label, line, as_yaml(patch))]
-        if entry.view.phase in ("Failed", "Waiting") or (entry.view.ended and entry.view.failed):
+        if entry.view.phase == "Waiting" or (entry.view.ended and entry.has_failed):
             line = f"kubectl scenewright retry {kind}/{name} -n {namespace}"
             offers.append(Offer("retry", "Retry what failed", line, as_yaml(self._patch("retry"))))
         return offers

@@ -112,7 +112,7 @@ class LocalActions(Actions):
     async def offers(self, person: Person, entry: Entry) -> Sequence[Offer]:
         if self.is_active(entry.id):
             return [Offer("stop", "Stop", "Ctrl-C in the terminal of the run; a retry continues where it stopped")]
-        if entry.view.phase in ACTIVE or (entry.view.phase == "Complete" and not entry.view.failed):
+        if entry.view.phase in ACTIVE or (entry.view.phase == "Complete" and not entry.has_failed):
             return []
         label = "Continue" if entry.suspended else "Retry what failed"
         return [Offer("retry", label, self.command("retry", entry.id))]
@@ -203,14 +203,14 @@ class LocalActions(Actions):
         run = self._runs.get(name)
         return run is not None and run.code is None
 
-    async def _ask(self, *arguments: str) -> Json:
+    async def _ask(self, verb: str, *arguments: str) -> Json:
         """The JSON answer of a short command.
 
         Raises:
             Refused: the command refuses.
         """
         process = await asyncio.create_subprocess_exec(
-            *(*COMMAND, *arguments, "-o", "json"),
+            *(*COMMAND, verb, "-o", "json", *arguments),
             cwd=self.root,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -90,6 +90,12 @@ class Entry:
     doing: tuple[str, ...] = ()
 
     @property
+    def has_failed(self) -> bool:
+        """Whether a retry would have something to do."""
+        view = self.view
+        return view.phase == "Failed" or bool(view.failed or view.failures or any(each.failed for each in view.stages))
+
+    @property
     def psnr(self) -> float | None:
         """The worst PSNR of held-out views, in dB."""
         return min((each.psnr for each in self.pictures if each.psnr is not None), default=None)

@@ -95,7 +95,9 @@ class TreeSource(Source):
         before = self.problem
         try:
             _, content = await self._files.ask("look", uri=self.uri, fresh=self._fresh)
-            changed, self.problem, self._fresh = self._take(json.loads(content)), "", False
+            found = json.loads(content)
+            changed, self._fresh = self._take(found), False
+            self.problem = f"{len(found['names'])} objects so far: the list is being read." if found["cut"] else ""
         except (Unavailable, NotFound) as error:
             # After an outage everything is read once more.
             changed, self.problem, self._fresh = False, f"{self.title} cannot be read at the moment: {error}", True

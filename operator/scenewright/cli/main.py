@@ -468,7 +468,7 @@ def serve(
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Offer no actions.")] = False,
 ) -> None:
-    """Serve a web page: what runs, what came out, and a way to start the next one."""
+    """Serve a web page that shows results and starts runs."""
     from scenewright.cli.commands.serve import serve_command
 
     raise typer.Exit(

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -28,6 +29,8 @@ from scenewright_stages.store.interface import Store
 DEEPEST = 4
 """Folders between the root and an object."""
 MOST_LISTINGS = 1000
+"""Of one look at an object store; the next look goes on with what is not known yet."""
+MOST_FOLDERS = 20_000
 MOST_CHECKS = 40
 MOST_FAILURES = 200
 MOST_PICTURES = 12
@@ -41,23 +44,48 @@ _RUN = re.compile(rb'"run": ?"([^"\\]*)"')
 Json = dict[str, Any]
 
 
-def find_objects(store: Store, most: int = MOST_LISTINGS) -> list[str]:
-    """Prefixes of all objects, ``.`` for the root itself. Objects may lie in each other where a pipeline says so."""
+@dataclass(frozen=True)
+class Places:
+    """Prefixes of objects, ``.`` for the root itself; `cut` if there are more than one look may list."""
+
+    names: list[str]
+    cut: bool = False
+
+
+def find_objects(store: Store, most: int, known: Collection[str] = (), again: Collection[str] = ()) -> Places:
+    """The objects below a root. Objects may lie in each other where a pipeline says so.
+
+    Args:
+        store: the root.
+        most: listings, each one request of an object store.
+        known: objects that need no listing to be recognised.
+        again: known objects that are listed nevertheless, for what lies in them.
+    """
     found: list[str] = []
     level, listings = [""], 0
     for _ in range(DEEPEST + 1):
         below: list[str] = []
-        for prefix in level:
+        # What is new comes first: known objects are listed again with what is left of the limit.
+        for prefix in sorted(level, key=lambda each: _name(each) in known):
+            name = _name(prefix)
+            if name in known and (name not in again or listings == most):
+                found += [name, *(each for each in known if prefix and each.startswith(prefix))]
+                continue
             if listings == most:
-                return found
+                # What lies beyond the limit is still there.
+                return Places(list(dict.fromkeys([*found, *known])), cut=True)
             listings += 1
-            names = list(store.folders(prefix, most))
+            names = list(store.folders(prefix, MOST_FOLDERS))
             if layout.ROOT in names:
-                found.append(prefix.rstrip("/") or ".")
-                names = [name for name in names if name in _hosts()]
-            below += [f"{prefix}{name}/" for name in names if not name.startswith(".")]
+                found.append(name)
+                names = [each for each in names if each in _hosts()]
+            below += [f"{prefix}{each}/" for each in names if not each.startswith(".")]
         level = below
-    return found
+    return Places(list(dict.fromkeys(found)))
+
+
+def _name(prefix: str) -> str:
+    return prefix.rstrip("/") or "."
 
 
 @cache
@@ -75,24 +103,30 @@ class Looker:
     _turn: int = 0
 
     def look(self) -> Json:
-        """The names of all objects, and those that have changed."""
-        names = find_objects(self.store)
+        """The names of all objects, those that have changed, and whether a limit has left out others."""
+        due = self._due()
+        if self.is_local:
+            places = find_objects(self.store, sys.maxsize)
+        else:
+            places = find_objects(self.store, MOST_LISTINGS, self._states.keys(), due)
         changed = []
-        for name in self._due(names):
+        for name in places.names:
+            if not self.is_local and name in self._states and name not in due:
+                continue
             state = self._state(name)
             if state != self._states.get(name):
                 changed.append(read_object(self.store, name, self.is_local))
                 self._states[name] = state
-        self._states = {name: state for name, state in self._states.items() if name in set(names)}
-        return {"names": names, "changed": changed}
+        kept = set(places.names)
+        self._states = {name: state for name, state in self._states.items() if name in kept}
+        return {"names": places.names, "changed": changed, "cut": places.cut}
 
-    def _due(self, names: Sequence[str]) -> list[str]:
-        if self.is_local:
-            return list(names)
-        known = [name for name in names if name in self._states]
+    def _due(self) -> set[str]:
+        """The known objects that this look checks, in turn."""
+        known = list(self._states)
         start = self._turn % max(1, len(known))
         self._turn += MOST_CHECKS
-        return [*(set(names) - self._states.keys()), *(known[start:] + known[:start])[:MOST_CHECKS]]
+        return set((known[start:] + known[:start])[:MOST_CHECKS])
 
     def _state(self, name: str) -> object:
         keys = (layout.PUBLISHED, layout.JOB, layout.LOCK) if self.is_local else (layout.PUBLISHED, layout.JOB)

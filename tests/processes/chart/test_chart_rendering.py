@@ -15,6 +15,7 @@ from chart_rendering import CHART, EVERYTHING, Object, RenderError, named, notes
 from scenewright.execution.jobs import PodSettings, names
 from scenewright.planning.lab import check_lab_defaults
 from scenewright.reconcile.settings import OperatorSettings
+from scenewright_lab.settings import Settings as LabSettings
 from scenewright_stages.contract.pipeline import IMAGES
 
 CRDS = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
@@ -203,6 +204,25 @@ def test_only_the_pods_that_ask_for_a_range_by_its_name_reach_it(everything: lis
         assert policy["egress"] == [
             {"to": [{"ipBlock": {"cidr": "10.3.0.0/16"}}, {"ipBlock": {"cidr": "fd00::/8"}}], "ports": [{"port": 8443}]}
         ]
+
+
+def test_the_web_page_is_off_by_default_and_only_looks(default: list[Object], everything: list[Object]) -> None:
+    assert not [each for each in default if each["metadata"]["name"].endswith("-lab")]
+    ours = [each for each in everything if each["metadata"]["name"].endswith("-lab")]
+    roles = [each for each in ours if each["kind"] in ("Role", "ClusterRole")]
+    verbs = {verb for role in roles for rule in role["rules"] for verb in rule["verbs"]}
+    resources = {name for role in roles for rule in role["rules"] for name in rule["resources"]}
+    assert verbs == {"get", "list", "watch"}
+    assert resources == {"scenejobs", "datasetjobs", "tuningruns", "pods"}
+    (deployment,) = [each for each in ours if each["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    keys = {each["name"] for each in container["env"] if "secretKeyRef" in each.get("valueFrom", {})}
+    assert keys and all(name.startswith("AWS_") for name in keys) and "envFrom" not in container
+    (config,) = [each for each in ours if each["kind"] == "ConfigMap"]
+    settings = LabSettings.of({**yaml.safe_load(config["data"]["lab.yaml"]), "cluster": True})
+    assert settings.token_headers and settings.may_act and not settings.is_local
+    with pytest.raises(RenderError):
+        render({"lab.enabled": "true", "lab.tokenHeaders": "{}"})
 
 
 def test_the_trial_storage_secret_has_the_names_that_stage_pods_take(everything: list[Object]) -> None:

@@ -56,8 +56,8 @@ def test_a_namespaced_operator_has_no_right_elsewhere_but_to_look_at_nodes() -> 
     objects = render(EVERYTHING)
     assert granted(named(objects, "ClusterRole", "system-scenewright")) == IN_CLUSTER | OF_KUEUE_IN_CLUSTER
     for namespace in ("lab-a", "lab-b"):
-        assert granted(named(objects, "Role", namespace=namespace)) == IN_NAMESPACES | OF_KUEUE
-        binding = named(objects, "RoleBinding", namespace=namespace)
+        assert granted(named(objects, "Role", "system-scenewright", namespace)) == IN_NAMESPACES | OF_KUEUE
+        binding = named(objects, "RoleBinding", "system-scenewright", namespace)
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "scenewright", "namespace": "system"}]
 
 

@@ -35,7 +35,7 @@ def pins(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["operator", *IMAGES])
+@pytest.mark.parametrize("name", ["operator", "lab", *IMAGES])
 def test_the_base_can_be_chosen_and_processes_are_not_root(name: str) -> None:
     assert built_on(name)[-1] == "${BASE_IMAGE}"
     assert re.findall(r"^USER (.*)$", target(name), flags=re.MULTILINE)[-1] == "65532:65532"
@@ -63,7 +63,7 @@ def test_what_is_copied_into_a_build_is_not_ignored_and_built_files_are() -> Non
     assert {"**/*.tflite", "**/report/assets/viewer.*", "**/node_modules", "**/__pycache__"} <= set(lines)
 
 
-@pytest.mark.parametrize("name", ["operator", "run", *IMAGES, "nvcc", "test", "build", "uv"])
+@pytest.mark.parametrize("name", ["operator", "lab", "run", *IMAGES, "nvcc", "test", "build", "uv"])
 def test_every_requirement_has_hashes(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     blocks = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
@@ -71,7 +71,7 @@ def test_every_requirement_has_hashes(name: str) -> None:
     assert not [block.splitlines()[0] for block in blocks if "--hash=sha256:" not in block]
 
 
-@pytest.mark.parametrize("name", ["operator", "run", *IMAGES, "nvcc", "build"])
+@pytest.mark.parametrize("name", ["operator", "lab", "run", *IMAGES, "nvcc", "build"])
 def test_images_get_the_versions_that_are_tested(name: str) -> None:
     tested = pins("test")
     others = {package: (version, tested[package]) for package, version in pins(name).items() if package in tested}
@@ -150,9 +150,9 @@ def built_images(folder: Path, *wanted: str, broken: str = "") -> tuple[int, lis
 def test_all_images_are_built_in_their_order(tmp_path: Path) -> None:
     code, built, told = built_images(tmp_path)
     assert code == 0
-    in_order = ("operator", "cpu-packages", "cpu", "gaussians-packages", *IMAGES[1:])
+    in_order = ("operator", "cpu-packages", "cpu", "gaussians-packages", *IMAGES[1:], "lab")
     assert built == [f"lab/{name}:1.2 of {name} on base" for name in in_order]
-    assert told == [f"lab/{name}:1.2" for name in ("operator", *IMAGES)]
+    assert told == [f"lab/{name}:1.2" for name in ("operator", *IMAGES, "lab")]
 
 
 def test_an_image_can_be_built_alone_and_unknown_ones_are_refused(tmp_path: Path) -> None:

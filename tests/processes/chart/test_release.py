@@ -19,7 +19,7 @@ from cluster.binaries import binary
 from cluster.problems import Unavailable
 from scenewright_stages.contract.pipeline import IMAGES
 
-NAMES = ("operator", *IMAGES)
+NAMES = ("operator", *IMAGES, "lab")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_released_chart_names_the_images_that_were_pushed(registry: str, archi
     helm = str(binary("helm"))
     shown = subprocess.run([helm, "show", "values", told[-1], "--plain-http"], capture_output=True, check=True)
     values = yaml.safe_load(shown.stdout)
-    named = {"operator": values["operator"]["image"], **values["stages"]["images"]}
+    named = {"operator": values["operator"]["image"], **values["stages"]["images"], "lab": values["lab"]["image"]}
     assert set(named) == set(NAMES)
     for name, image in named.items():
         reference = f"{image['repository']}@{image['digest']}"
@@ -97,7 +97,7 @@ def test_comments_and_everything_else_of_the_values_stay() -> None:
     before = (CHART / "values.yaml").read_text()
     after = release.with_digests(before, "registry.lab/x", dict.fromkeys(NAMES, f"sha256:{'a' * 64}"))
     changed = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
-    assert len(changed) == len(NAMES) + 1, "the operator's image has two lines"
+    assert len(changed) == len(NAMES) + 2, "the images of the operator and of the page have two lines"
     with pytest.raises(release.ReleaseError, match="image cpu"):
         release.with_digests(after, "registry.lab/x", {"cpu": "sha256:b"})
 

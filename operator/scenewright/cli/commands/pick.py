@@ -6,6 +6,7 @@ object in a cluster, so that its spec stays as it is in Git.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -80,7 +81,9 @@ def pick_command(
     else:
         _print(plan, questions, sample)
     if sample:
-        finish()
+        # Standard output of a program's call holds one JSON document.
+        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            finish()
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from scenewright.api.raw import Json
+from scenewright.cli.cluster.access import Place, connect
 from scenewright.cli.texts import refusing
 from scenewright.planning.problems import Problem, SpecError
 
@@ -50,6 +51,9 @@ def serve_command(
     given |= {"namespaces": list(namespaces)} if namespaces else {}
     given |= {"read_only": True} if read_only else {}
     settings = Settings.of(given)
+    if cluster:
+        # Without credentials the server would only show a traceback.
+        connect(Place(context=context))
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"http://{shown}:{settings.port}{'' if settings.may_act else '  (shows only)'}", flush=True)
     serve(settings)

@@ -90,6 +90,7 @@ def open_page(browser: Browser, width: int = 1280, scheme: str = "light") -> Pag
     return context.new_page()
 
 
+@pytest.mark.slow
 def test_no_page_has_a_serious_accessibility_finding_or_is_wider_than_a_phone(
     tmp_path: Path, serve: Serve, chromium: Browser, axe: str
 ) -> None:
@@ -149,6 +150,8 @@ def test_everything_is_reached_by_keyboard_alone(tmp_path: Path, serve: Serve, c
     page.wait_for_url("**/new")
     tab_to("A scene from one photograph")
     page.keyboard.press("Enter")
+    page.wait_for_url("**/new/scene-from-a-photograph")
+    expect(page.locator("h1")).to_have_text("A scene from one photograph")
     tab_to("name")
     page.keyboard.type("x")
     tab_to("Look at the manifest")
@@ -207,6 +210,7 @@ def test_changes_appear_by_themselves_and_an_outage_is_said(tmp_path: Path, chro
     page.context.close()
 
 
+@pytest.mark.slow
 def test_from_an_empty_folder_to_a_result_by_clicks(tmp_path: Path, serve: Serve, chromium: Browser) -> None:
     site = serve(tmp_path / "results")
     page = open_page(chromium)
