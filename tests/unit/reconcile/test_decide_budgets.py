@@ -136,7 +136,7 @@ def test_the_forecast_is_within_a_fifth_on_ten_jobs() -> None:
         held = 0.0
         for create in operator.created:
             if create.step in plan.keys:  # type: ignore[union-attr]
-                seconds = plan.stage(create.step).seconds_per_sample  # type: ignore[union-attr]
+                seconds = plan.stage(create.step).pod.seconds_per_sample  # type: ignore[union-attr]
                 counts = [len(range(index, samples, create.shards)) for index in range(create.shards)]
                 held += sum(count * seconds * chance.uniform(0.9, 1.1) for count in counts)
         assert held / 3600 == pytest.approx(forecast.gpu_hours, rel=0.2)
