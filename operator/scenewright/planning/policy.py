@@ -224,8 +224,9 @@ def _refused(stage: StageSpec, choice: BackendChoice, accepted: frozenset[str]) 
 
 def _slots(chain: Chain, kept: Collection[str]) -> Iterator[Slot]:
     for stage in chain:
-        for capability, path in stage.backend_parameters.items() if stage.name not in kept else ():
-            if capability in stage.backends:
+        overridden = stage.backend_parameters if stage.name in kept else {}
+        for capability, path in {**stage.weight_parameters, **stage.backend_parameters}.items():
+            if capability in stage.backends and capability not in overridden:
                 yield Slot(capability, tuple(path.split(".")))
 
 
