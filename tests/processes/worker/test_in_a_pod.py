@@ -106,7 +106,6 @@ def test_the_termination_message_fits_whatever_failed(toy: Toy) -> None:
     assert Report.from_bytes(message).stages["double"].failed == 60
 
 
-@pytest.mark.process
 def test_a_refused_index_leaves_its_log_in_a_cluster_and_nothing_on_a_laptop(toy: Toy) -> None:
     missing = {"input": {"uri": str(toy.folder / "nowhere")}}
     assert toy.step("index", **missing) == 10
@@ -147,7 +146,6 @@ def test_the_log_of_a_killed_process_is_in_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_the_log_of_a_killed_process_is_in_s3(tmp_path: Path, s3_bucket: str) -> None:
     toy = Toy(tmp_path / "job", samples=60, output_uri=f"s3://{s3_bucket}/killed")
     toy.faults()
@@ -160,7 +158,6 @@ def test_the_largest_push_is_small() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_foreign_code_that_holds_the_interpreter_for_ever_is_ended_and_the_sample_passed_over(toy: Toy) -> None:
     """No Python thread runs meanwhile, so that neither the sample's time limit nor a signal could end it."""
     toy.pipeline, toy.environment = "toy_hanging:PIPELINE", {"SCENEWRIGHT_HANG_SECONDS": "2"}
@@ -205,7 +202,6 @@ def _run_through_an_outage(folder: Path, bucket: str, server: StorageServer, **e
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_storage_that_is_away_for_half_a_minute_costs_a_pod_nothing(
     tmp_path: Path, s3_bucket: str, s3_server: StorageServer
 ) -> None:
@@ -218,7 +214,6 @@ def test_storage_that_is_away_for_half_a_minute_costs_a_pod_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_a_pod_that_starts_while_storage_is_away_waits_for_it(
     tmp_path: Path, s3_bucket: str, s3_server: StorageServer
 ) -> None:
@@ -234,7 +229,6 @@ def test_a_pod_that_starts_while_storage_is_away_waits_for_it(
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_a_pod_that_waits_for_storage_ends_on_sigterm(tmp_path: Path, s3_bucket: str, s3_server: StorageServer) -> None:
     assert s3_server.component is not None
     toy = Toy(tmp_path / "job", output_uri=f"s3://{s3_bucket}/never")

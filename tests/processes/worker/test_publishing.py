@@ -22,7 +22,6 @@ def rerun(toy: Toy, **changes: object) -> None:
     assert toy.folded(**changes) == [0, 0]
 
 
-@pytest.mark.process
 def test_results_that_are_no_longer_made_are_deleted(toy: Toy) -> None:
     toy.parameters = {**toy.parameters, "extra": True}
     toy.folded()
@@ -139,7 +138,6 @@ def test_an_expired_lock_is_taken_over(toy: Toy) -> None:
     assert toy.step("index") == 0
 
 
-@pytest.mark.process
 def test_a_lock_of_a_dead_process_of_this_host_is_taken_over(toy: Toy) -> None:
     done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     write_lock(toy, int(done.stdout))

@@ -14,7 +14,6 @@ from scenewright_stages.store import open_store
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_many_files_and_families_are_the_same_on_s3(tmp_path: Path, s3_bucket: str) -> None:
     local = Job(tmp_path / "local", PIPELINE)
     remote = Job(tmp_path / "remote", PIPELINE, options={"output": {"uri": f"s3://{s3_bucket}/views/out"}})

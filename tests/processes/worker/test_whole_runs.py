@@ -58,7 +58,6 @@ def test_a_second_run_runs_nothing_and_changes_nothing(toy: Toy) -> None:
     assert toy.results() == before
 
 
-@pytest.mark.process
 def test_the_command_that_executors_use_works(toy: Toy) -> None:
     assert toy.start_afresh("double", fold_index=True).wait(60) == 0
     assert toy.start_afresh("sum", fold_publish=True).wait(60) == 0
@@ -154,7 +153,6 @@ def test_progress_ends_with_absolute_counters(toy: Toy) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.process
 def test_the_same_on_s3(s3_bucket: str, tmp_path: Path) -> None:
     toy = Toy(tmp_path / "job", output_uri=f"s3://{s3_bucket}/results")
     source = open_store(f"s3://{s3_bucket}/photos")

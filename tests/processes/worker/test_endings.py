@@ -86,7 +86,6 @@ def test_a_signal_right_at_the_start_is_no_success(toy: Toy) -> None:
     assert toy.step("double", fold_index=True) == 0
 
 
-@pytest.mark.process
 def test_the_death_of_the_parent_ends_the_process(toy: Toy) -> None:
     toy.parameters = {**toy.parameters, "seconds": 60.0}
     read_end, write_end = os.pipe()

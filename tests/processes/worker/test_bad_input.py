@@ -151,7 +151,6 @@ def test_a_worklist_cannot_name_a_sample_outside(toy: Toy) -> None:
     assert not (toy.folder / "s0001").exists()
 
 
-@pytest.mark.process
 def test_an_output_that_becomes_full_ends_with_10_and_heals(toy: Toy, small_disk: Path) -> None:
     toy.options = {"output": {"uri": str(small_disk / "out")}}
     assert toy.step("index") == 0

@@ -23,8 +23,6 @@ from scenewright_stages.contract.task import ENVIRONMENT, Task
 from scenewright_stages.relight.pipeline import PIPELINE as RELIGHT
 from scenewright_stages.vistadream.pipeline import PIPELINE
 
-pytestmark = pytest.mark.process
-
 SMALL = "depth-anything/Depth-Anything-V2-Small-hf"
 LARGE = "depth-anything/Depth-Anything-V2-Large-hf"
 

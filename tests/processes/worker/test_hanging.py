@@ -10,8 +10,6 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.process
-
 GUARDED = """
 import ctypes, os
 from scenewright_stages.worker.process.watchdog import HangGuard
