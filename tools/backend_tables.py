@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scenewright.planning.policy import Served, served_capabilities
 from scenewright_stages.backends.runtime import registry
 from scenewright_stages.contract.backends import BackendFacts, DepthTraits, Licensed, Weights, licence_need
+from scenewright_stages.pipelines import pipelines
 
 BEGIN = "<!-- backends: begin (written by tools/backend_tables.py) -->"
 END = "<!-- backends: end -->"
@@ -26,6 +28,10 @@ _DEPTH_HEADER = (
     "|---|---|---|---|---|---|"
 )
 _OPTIONS_HEADER = "| capability | backend | options and their values |\n|---|---|---|"
+_POLICY_HEADER = (
+    "| pipeline | capability | without weights | `policy: permissive` | what that invents | best of any licence |\n"
+    "|---|---|---|---|---|---|"
+)
 
 
 def tables(backends: Sequence[BackendFacts]) -> str:
@@ -34,7 +40,34 @@ def tables(backends: Sequence[BackendFacts]) -> str:
     rows = [row for facts, capabilities in groups for row in _weights_rows(facts, ", ".join(capabilities))]
     options = [_options_row(facts, ", ".join(capabilities)) for facts, capabilities in groups if facts.all_options]
     depth = [row for facts in backends if facts.depth for row in _depth_rows(facts)]
-    return "\n".join([_WEIGHTS_HEADER, *rows, "", _DEPTH_HEADER, *depth, "", _OPTIONS_HEADER, *options])
+    policy = [
+        _policy_row(served)
+        for pipeline in pipelines(built_in=True).values()
+        for served in served_capabilities(pipeline)
+    ]
+    parts = [_WEIGHTS_HEADER, *rows, "", _DEPTH_HEADER, *depth, "", _OPTIONS_HEADER, *options, "", _POLICY_HEADER]
+    return "\n".join([*parts, *policy])
+
+
+def _policy_row(served: Served) -> str:
+    """What serves a capability of a pipeline without weights, with permitted ones, and with any."""
+    without = next(
+        (facts.name for facts in registry.backends(served.capability) if facts.family == "classic" and not facts.reads),
+        served.without.rpartition(": ")[2],
+    )
+    restricted = [registry.backend(served.capability, name) for name in served.restricted]
+    best = max([*([served.facts] if served.facts else []), *restricted], key=lambda facts: facts.rank)
+    permitted = _served_cell(served.facts, served.variant) if served.facts else "**none**"
+    other = "the same" if best is served.facts else _served_cell(best, best.best_variant)
+    notes = served.facts.notes if served.facts else "–"
+    cells = (f"`{served.pipeline}`", served.capability, f"`{without}`" if without else "–", permitted, notes, other)
+    return f"| {' | '.join(cells)} |"
+
+
+def _served_cell(facts: BackendFacts, variant: str) -> str:
+    licences = dict.fromkeys(each.licence for each in facts.licensed((variant or None) if facts.weights else None))
+    parts = [*(f"`{each}`" for each in licences), f"{facts.gpu_memory(variant):g} GiB" if facts.gpu_memory() else "CPU"]
+    return f"`{facts.name}`{f' {variant}' if variant else ''} ({', '.join(parts)})"
 
 
 def refreshed(page: str, backends: Sequence[BackendFacts]) -> str:

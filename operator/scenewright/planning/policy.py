@@ -119,7 +119,7 @@ class Served:
         stages: that use it.
         facts: of the best permitted backend; None if there is none.
         variant: of its weights; empty for the default or without weights.
-        restricted: backends whose weights the policy refuses.
+        restricted: backends that the pipeline offers and whose weights the policy refuses, best first.
         without: parameter and value that do without the capability, such as ``expansion.backend: classic``.
     """
 
@@ -169,8 +169,12 @@ def _served(
 ) -> Served:
     known = sorted(backends(capability), key=_by_rank)
     permitted = [facts for facts in known if permitted_variant(facts, accepted) is not None]
-    restricted = tuple(facts.name for facts in known if facts not in permitted)
-    offered = [facts for facts in permitted if facts.name == taken or (slot and _offers(pipeline, slot[0], facts.name))]
+
+    def is_offered(facts: BackendFacts) -> bool:
+        return facts.name == taken or (slot is not None and _offers(pipeline, *slot, facts.name))
+
+    restricted = tuple(facts.name for facts in known if facts not in permitted and (not slot or is_offered(facts)))
+    offered = [facts for facts in permitted if is_offered(facts)]
     facts = next((facts for facts in offered if facts.name == taken), next(iter(offered), None))
     without = ""
     if slot and facts is None:
@@ -181,13 +185,15 @@ def _served(
     return Served(pipeline.name, capability, stages, facts, variant, restricted, without)
 
 
-def _offers(pipeline: Pipeline, slot: Slot, name: str) -> bool:
-    """Whether the pipeline takes the backend beside its defaults."""
-    try:
-        pipeline.parse(with_value({}, _aliases(slot.path), name))
-    except ValidationError:
-        return False
-    return True
+def _offers(pipeline: Pipeline, slot: Slot, given: Params, name: str) -> bool:
+    """Whether the pipeline takes the backend beside its defaults, or beside the given parameters."""
+    for block in ({}, given.model_dump(by_alias=True, exclude_unset=True)):
+        try:
+            pipeline.parse(with_value(block, _aliases(slot.path), name))
+        except ValidationError:
+            continue
+        return True
+    return False
 
 
 def permitted_variant(facts: BackendFacts, accepted: Collection[str]) -> str | None:
@@ -224,8 +230,10 @@ def _refused(stage: StageSpec, choice: BackendChoice, accepted: frozenset[str]) 
 
 def _slots(chain: Chain, kept: Collection[str]) -> Iterator[Slot]:
     for stage in chain:
-        for capability, path in stage.models.backend_parameters.items() if stage.name not in kept else ():
-            if capability in stage.models.backends:
+        models = stage.models
+        overridden = models.backend_parameters if stage.name in kept else {}
+        for capability, path in {**models.weight_parameters, **models.backend_parameters}.items():
+            if capability in models.backends and capability not in overridden:
                 yield Slot(capability, tuple(path.split(".")))
 
 

@@ -30,6 +30,7 @@ from scenewright_stages.worldexplorer.params import GapParams, ScaffoldParams, W
 from scenewright_stages.worldexplorer.photograph import read_photograph, resized
 from scenewright_stages.worldexplorer.prompts import drawing_prompts
 
+_DRAWING_OPTIONS = {"flux": {"steps", "guidance", "precision"}, "flux2-klein": {"precision"}}
 _THUMBNAIL, _JPEG_QUALITY = 144, 90
 
 
@@ -45,8 +46,8 @@ class CandidatesStage(Stage[WorldExplorerParams]):
         self._drawer: TextToImage | None = None
         self._generator = None
         if block.method == "scaffoldGen":
-            options = block.flux.model_dump()
-            self._drawer = load(TEXT_TO_IMAGE, "flux", ModelContext.from_settings(models, options=options))
+            options = block.flux.model_dump(include=_DRAWING_OPTIONS[block.flux.backend])
+            self._drawer = load(TEXT_TO_IMAGE, block.flux.backend, ModelContext.from_settings(models, options=options))
         else:
             self._generator = load_generator(block.backend, block.seva, models)
 

@@ -64,10 +64,17 @@ class TurnParams(SevaParams):
 
 
 class FluxParams(Params):
-    """How FLUX.1 draws views from texts."""
+    """How views are drawn from texts."""
 
-    steps: int = Field(default=100, ge=1, le=1000, description="Denoising steps of each view.")
-    guidance: float = Field(default=3.5, ge=1.0, le=20.0, description="How closely a view keeps to its text.")
+    backend: Literal["flux", "flux2-klein"] = Field(
+        default="flux", description="Who draws views from texts: flux (FLUX.1) or flux2-klein (FLUX.2 klein)."
+    )
+    steps: int = Field(
+        default=100, ge=1, le=1000, description="Denoising steps of each view with flux; flux2-klein takes four."
+    )
+    guidance: float = Field(
+        default=3.5, ge=1.0, le=20.0, description="How closely a view keeps to its text. For flux only."
+    )
     precision: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic on the GPU.")
 
 
@@ -116,7 +123,7 @@ class ScaffoldParams(Params):
         description="What the input is: singleImage (one photograph, continued round the camera), panorama (an "
         "equirectangular picture of 360 by 180 degrees), provided (eight pictures 000 to 007, 60 degrees wide, each "
         "turned 45 degrees further to the left), twoImages (what lies ahead and behind; seva draws the sides), "
-        "singleImageHybrid (seva draws every other view, the gaps are filled) or scaffoldGen (FLUX.1 draws every other "
+        "singleImageHybrid (seva draws every other view, the gaps are filled) or scaffoldGen (FLUX draws every other "
         "view from texts, the photograph is the first if there is one, the gaps are filled).",
     )
     mode: Literal["fast", "automatic", "manual"] = Field(

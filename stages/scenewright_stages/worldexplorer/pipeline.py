@@ -88,7 +88,7 @@ def candidates_stage(params: WorldExplorerParams) -> StageSpec:
     block = params.scaffold
     choices = [BackendChoice(INPAINT, (block.gaps.backend,))]
     if block.method == "scaffoldGen":
-        choices.append(BackendChoice(TEXT_TO_IMAGE, ("flux",), precision=block.flux.precision))
+        choices.append(BackendChoice(TEXT_TO_IMAGE, (block.flux.backend,), precision=block.flux.precision))
     else:
         choices.append(BackendChoice(NOVEL_VIEWS, (block.backend,), precision=block.seva.precision))
     backends = {choice.capability: choice.names[0] for choice in choices}
@@ -132,7 +132,12 @@ def candidates_stage(params: WorldExplorerParams) -> StageSpec:
             "scaffold.field_of_view_degrees",
             "scaffold.size",
         ),
-        models=StageModels(backends=backends, backend_parameters={INPAINT: "scaffold.gaps.backend"}),
+        models=StageModels(
+            backends=backends,
+            backend_parameters={INPAINT: "scaffold.gaps.backend"},
+            # An override of the stage's backend names who fills gaps.
+            weight_parameters={TEXT_TO_IMAGE: "scaffold.flux.backend"} if TEXT_TO_IMAGE in backends else {},
+        ),
         pod=StagePod(
             resources=stage_resources(choices, cpu=4.0, memory_gib=24.0),
             seconds_per_sample=120.0 + 8.0 * block.candidates_each,

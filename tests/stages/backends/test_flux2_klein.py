@@ -24,6 +24,7 @@ from scenewright_stages.backends.inpaint.interface import INPAINT, OUTPAINT
 from scenewright_stages.backends.runtime.errors import MissingWeights, UnsupportedOption
 from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.backends.runtime.registry import find_backend
+from scenewright_stages.backends.text_to_image.interface import TEXT_TO_IMAGE
 from scenewright_stages.pipelines import pipelines
 
 HEIGHT, WIDTH = 48, 64
@@ -138,6 +139,29 @@ def test_the_text_encoder_is_loaded_once_for_each_prompt(cache: Path, monkeypatc
     inpainter.release()
     with pytest.raises(RuntimeError, match="released"):
         inpainter.fill(IMAGE, HOLE)
+
+
+def test_a_text_becomes_the_picture_that_the_published_pipeline_draws(cache: Path) -> None:
+    from diffusers import Flux2KleinPipeline
+
+    context = ModelContext(cache, device="cpu", options={"precision": "fp32"})
+    drawer = ModelPool().load(TEXT_TO_IMAGE, "flux2-klein", context)
+    drawn = drawer.draw("a red door", 64, seed=5)
+    pipeline = Flux2KleinPipeline.from_pretrained(cache / KLEIN_4B.id)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = torch.randn((1, 4 * LATENT_CHANNELS, 4, 4), generator=torch.Generator().manual_seed(5))
+    golden = pipeline(
+        prompt="a red door", height=64, width=64, num_inference_steps=4, guidance_scale=1.0, latents=noise,
+        output_type="np",
+    ).images[0]  # fmt: skip
+    np.testing.assert_allclose(drawn, golden, atol=1e-5)
+    assert drawer.draw("a red door", 40).shape == (40, 40, 3)
+    assert not np.array_equal(drawn, drawer.draw("a red door", 64, seed=6))
+    with pytest.raises(UnsupportedOption, match="steps"):
+        ModelPool().load(TEXT_TO_IMAGE, "flux2-klein", ModelContext(cache, device="cpu", options={"steps": 0}))
+    drawer.release()
+    with pytest.raises(RuntimeError, match="released"):
+        drawer.draw("a red door", 64)
 
 
 def test_options_and_weights_are_checked(cache: Path, tmp_path: Path) -> None:

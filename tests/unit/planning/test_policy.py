@@ -130,6 +130,13 @@ def test_what_is_left_at_its_default_becomes_the_best_permitted() -> None:
     assert weights in best.weights[best.best_variant]
 
 
+def test_views_from_texts_are_drawn_by_the_permitted_model() -> None:
+    plan = plan_of("worldexplorer", {"scaffold": {"method": "scaffoldGen"}}, policy="permissive", acceptLicenses=[])
+    names = plan.stage("candidates").backends
+    assert names["text-to-image"] == "flux2-klein"
+    assert plan_of("worldexplorer", {"scaffold": {"method": "scaffoldGen"}}).stage("candidates").backends != names
+
+
 def test_what_the_spec_says_stays() -> None:
     given = {"depth": {"backend": "depth-anything", "variant": "metric-outdoor-small"}}
     assert plan_of("vistadream", given, policy="permissive").parameters == BUILT_IN["vistadream"].parse(given)
@@ -179,9 +186,7 @@ def test_the_command_names_complete_pipelines_and_gaps(capsys: pytest.CaptureFix
         name: [each["capability"] for each in of["capabilities"] if each["backend"] is None]
         for name, of in found.items()
     }
-    assert {name: lacking for name, lacking in gaps.items() if lacking} == {
-        "worldexplorer": ["novel-views", "text-to-image"]
-    }
+    assert {name: lacking for name, lacking in gaps.items() if lacking} == {"worldexplorer": ["novel-views"]}
     restricted = restricted_licences()
     for of in found.values():
         for each in of["capabilities"]:

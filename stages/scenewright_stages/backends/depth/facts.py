@@ -49,6 +49,21 @@ def _depth_anything_family() -> dict[str, tuple[Weights, ...]]:
     }
 
 
+def _depth_anything_3(name: str, size: int, permissive: bool = True) -> Weights:
+    return Weights(
+        id=f"depth-anything/{name}",
+        licence="apache-2.0" if permissive else "cc-by-nc-4.0",
+        licence_url=_APACHE if permissive else _CC_BY_NC,
+        approximate_bytes=size,
+        required_files=("model.safetensors",),
+        optional_files=("config.json",),
+        non_commercial=not permissive,
+    )
+
+
+_DA3_BASE = _depth_anything_3("DA3-BASE", 540_000_000)
+
+
 def _moge(name: str, size: int) -> tuple[Weights, ...]:
     weights = Weights(
         id=f"Ruicheng/{name}",
@@ -117,6 +132,36 @@ BACKENDS = (
         image="perception",
         extra="diffusion",
         options={"near_metres": (), "far_near_ratio": ()},
+    ),
+    BackendFacts(
+        name="depth-anything-3",
+        capability="depth",
+        rank=2,
+        best_variant="metric-large",
+        family="model",
+        implementation=f"{_PACKAGE}.da3.estimator:load_depth_anything_3",
+        notes="Estimated by Depth Anything 3: metric-large in metres, mono-large up to scale and shift, the others up "
+        "to one scale. Sky that metric-large and mono-large mark is invalid.",
+        depth=DepthTraits("unknown"),
+        depth_by={
+            "metric-large": DepthTraits("metric", marks_sky=True),
+            "mono-large": DepthTraits("relative", marks_sky=True),
+        },
+        weights={
+            "base": (_DA3_BASE,),
+            "small": (_depth_anything_3("DA3-SMALL", 140_000_000),),
+            "large": (_depth_anything_3("DA3-LARGE-1.1", 1_600_000_000, permissive=False),),
+            # The metric network knows no focal length: where none is given, the base network estimates it.
+            "metric-large": (_depth_anything_3("DA3METRIC-LARGE", 1_300_000_000), _DA3_BASE),
+            "mono-large": (_depth_anything_3("DA3MONO-LARGE", 1_300_000_000),),
+        },
+        device="cuda",
+        gpu_memory_gib=4.0,
+        gpu_memory_by={"metric-large": 6.0, "large": 5.0, "mono-large": 5.0},
+        precisions=_PRECISIONS,
+        image="perception",
+        extra="stages",
+        options={"resolution": (), "near_metres": (), "far_near_ratio": ()},
     ),
     BackendFacts(
         name="moge",

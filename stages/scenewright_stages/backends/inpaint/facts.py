@@ -48,6 +48,11 @@ KLEIN_4B = Weights(
     ),
 )
 
+KLEIN_BF16 = 20.0
+"""An estimate: 7.4 GiB of weights in bf16, 7.5 more while the text encoder encodes a new prompt, and working memory for
+a megapixel with its reference."""
+KLEIN_MEMORY = {"fp8": 16.0, "fp32": 40.0}
+
 SD2_INPAINTING = Weights(
     # A mirror, because the authors' repository was withdrawn in November 2025.
     id="sd2-community/stable-diffusion-2-inpainting",
@@ -112,10 +117,8 @@ def _flux2_klein(capability: str) -> BackendFacts:
         "are the input's own.",
         weights={"4b": (KLEIN_4B,)},
         device="cuda",
-        # An estimate: 7.4 GiB of weights in bf16, 7.5 more while the text encoder encodes a new prompt, and working
-        # memory for a megapixel with its reference.
-        gpu_memory_gib=20.0,
-        gpu_memory_by={"fp8": 16.0, "fp32": 40.0},
+        gpu_memory_gib=KLEIN_BF16,
+        gpu_memory_by=KLEIN_MEMORY,
         precisions=("bf16", "fp8", "fp32"),
         offload_modes=("none", "model"),
         image="diffusion",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scenewright_stages.backends.inpaint.facts import KLEIN_4B, KLEIN_BF16, KLEIN_MEMORY
 from scenewright_stages.contract.backends import BackendFacts, Weights
 
 _HUB = "https://huggingface.co"
@@ -31,6 +32,7 @@ BACKENDS = (
     BackendFacts(
         name="flux",
         capability="text-to-image",
+        rank=2,
         family="model",
         implementation="scenewright_stages.backends.text_to_image.flux:load_flux",
         notes="The picture is invented by FLUX.1 [dev], a generative model, from its text alone.",
@@ -43,5 +45,21 @@ BACKENDS = (
         image="diffusion",
         extra="diffusion",
         options={"steps": (), "guidance": ()},
+    ),
+    BackendFacts(
+        name="flux2-klein",
+        capability="text-to-image",
+        rank=1,
+        family="model",
+        implementation="scenewright_stages.backends.text_to_image.flux2_klein:load_flux2_klein",
+        notes="The picture is invented by FLUX.2 klein, a generative model, from its text alone.",
+        weights={"4b": (KLEIN_4B,)},
+        device="cuda",
+        gpu_memory_gib=KLEIN_BF16,
+        gpu_memory_by=KLEIN_MEMORY,
+        precisions=("bf16", "fp32"),
+        image="diffusion",
+        extra="diffusion",
+        options={"steps": ()},
     ),
 )

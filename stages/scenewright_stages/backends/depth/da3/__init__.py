@@ -1,0 +1,1 @@
+"""Depth Anything 3: network, checkpoint and estimator."""
