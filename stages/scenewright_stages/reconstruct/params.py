@@ -8,6 +8,7 @@ from pydantic import Field
 
 from scenewright_stages.captures import Exposure, PosesParams, TrainingParams, exposure_field
 from scenewright_stages.contract.params import Params, Rule
+from scenewright_stages.reconstruct.schedule import MANY_VIEWS
 
 _RELEASED = ("difix", "difix_ref")
 _ONE_ROUND = {"rounds": 1}
@@ -111,6 +112,40 @@ class DifixParams(Params):
     )
 
 
+_PRESETS = {
+    "preview": {"steps": 1500, "segment": 100, "start_points": 20_000, "maximum": 40_000},
+    "quality": {
+        "steps": 30_000, "segment": 500, "start_points": 100_000, "maximum": 1_000_000, "harmonics_degree": 3,
+        "growth": 1.0, "exploration": True, "coarse": 4,
+    },
+}  # fmt: skip
+_QUALITY_OF_FEW = {"steps": 6000, "segment": 250, "start_points": 60_000, "maximum": 150_000}
+"""What quality stands for with fewer photographs."""
+
+
+class SceneTrainingParams(TrainingParams):
+    """How a scene is trained from a capture's photographs."""
+
+    preset: Literal["", "preview", "quality"] = Field(
+        default="",
+        description="preview or quality: the preset's values replace those of the other fields that have their "
+        "default, and with 5 to 59 training photographs some of them first decide how long to train. preview: for two "
+        "cores, at most 1500 steps and 40000 Gaussians. quality: for a GPU, at most 6000 steps and 150000 Gaussians, "
+        "from 60 photographs on 30000 steps, 1000000 Gaussians and harmonics of degree 3, as worldexplorer's.",
+    )
+
+    def settled(self, views: int) -> TrainingParams:
+        """All fields of the trainer for a number of training photographs."""
+        stated = {name: getattr(self, name) for name in TrainingParams.model_fields}
+        if not self.preset:
+            return TrainingParams(**stated)
+        few = self.preset == "quality" and views < MANY_VIEWS
+        values = _QUALITY_OF_FEW if few else _PRESETS[self.preset]
+        usual = TrainingParams()
+        changed = {name: value for name, value in stated.items() if value != getattr(usual, name)}
+        return usual.model_copy(update={**values, **changed})
+
+
 class RenderParams(Params):
     """The flight along the photographs."""
 
@@ -139,7 +174,7 @@ class ReconstructParams(Params):
         le=1000,
         description="Where rounds repair views, every n-th of the others does not train but decides whether they help.",
     )
-    training: TrainingParams = TrainingParams()
+    training: SceneTrainingParams = SceneTrainingParams()
     difix: DifixParams = DifixParams()
     render: RenderParams = RenderParams()
 

@@ -103,8 +103,8 @@ class TrainingSettings:
         return min(self.harmonics_degree, 4 * number * self.segment // max(1, self.steps))
 
 
-OnSegment = Callable[[int, GaussianScene, float], None]
-"""Called after every segment with the steps done, the scene and the mean loss."""
+OnSegment = Callable[[int, GaussianScene, float], bool | None]
+"""Called after every segment with the steps done, the scene and the mean loss; True ends the training."""
 
 
 def train(
@@ -115,6 +115,7 @@ def train(
     renderer: Renderer,
     *,
     done: int = 0,
+    until: int | None = None,
     on_segment: OnSegment | None = None,
 ) -> GaussianScene:
     """Trains a scene.
@@ -124,7 +125,8 @@ def train(
         views: training views, with weights and shares.
         seed: of all random draws; equal arguments give equal bytes on the CPU.
         done: steps already taken, a multiple of the segment.
-        on_segment: called after each segment; may save the scene as state.
+        until: steps after which to stop, a multiple of the segment; all if None. The schedule stays that of all steps.
+        on_segment: called after each segment; may save the scene as state, or end the training.
 
     Raises:
         ValueError: there are no views.
@@ -135,7 +137,8 @@ def train(
     # Momentum is not saved: GPU sums are not deterministic anyway, so a resumed training need not be identical.
     momentum = Momentum() if renderer.name != "cpu" else None
     smaller = lru_cache(maxsize=1)(lambda times: [shrunk(view, times, renderer.device) for view in views])
-    for number in range(done // settings.segment, settings.segments()):
+    last = settings.segments() if until is None else min(settings.segments(), -(-until // settings.segment))
+    for number in range(done // settings.segment, last):
         scene = scene.with_harmonics((settings.degree(number) + 1) ** 2)
         seen = smaller(settings.shrinkage(number))
         chosen = settings.optimisation(number, extent)
@@ -154,8 +157,8 @@ def train(
                 scene = grown(scene, seen, settings.room(len(scene), number), random, renderer)
         if momentum is not None:
             momentum.follow(before, scene)
-        if on_segment is not None:
-            on_segment(steps, scene, float(result.losses.mean()))
+        if on_segment is not None and on_segment(steps, scene, float(result.losses.mean())):
+            break
     return scene
 
 
