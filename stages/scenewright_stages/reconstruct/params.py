@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -112,14 +112,14 @@ class DifixParams(Params):
     )
 
 
-_PRESETS = {
+_PRESETS: dict[str, dict[str, Any]] = {
     "preview": {"steps": 1500, "segment": 100, "start_points": 20_000, "maximum": 40_000},
     "quality": {
         "steps": 30_000, "segment": 500, "start_points": 100_000, "maximum": 1_000_000, "harmonics_degree": 3,
         "growth": 1.0, "exploration": True, "coarse": 4,
     },
 }  # fmt: skip
-_QUALITY_OF_FEW = {"steps": 6000, "segment": 250, "start_points": 60_000, "maximum": 150_000}
+_QUALITY_OF_FEW: dict[str, Any] = {"steps": 6000, "segment": 250, "start_points": 60_000, "maximum": 150_000}
 """What quality stands for with fewer photographs."""
 
 

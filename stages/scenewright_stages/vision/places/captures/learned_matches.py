@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +54,7 @@ def add_learned_matches(
         ModelsNotInstalled: the weights are missing.
     """
     opened = pycolmap.Database.open(database)
-    images = [opened.read_image_with_name(name) for name in names]
+    images: list[Any] = [opened.read_image_with_name(name) for name in names]
     numbers = [image.image_id for image in images]
     keypoints = [np.asarray(opened.read_keypoints(number), np.float32)[:, :2] for number in numbers]
     lens = opened.read_camera(images[0].camera_id)

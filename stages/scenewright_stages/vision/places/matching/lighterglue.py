@@ -35,13 +35,13 @@ class LighterGlue(nn.Module):
         values = [self.input_proj(each.descriptors) for each in pair]
         places = [self.posenc(_centred(each)) for each in pair]
         kept = [torch.arange(len(each.descriptors)) for each in pair]
-        for number, layer in enumerate(self.transformers):
+        for number, (layer, assignment) in enumerate(zip(self.transformers, self.log_assignment, strict=True)):
             if not all(len(each) for each in values):
                 return torch.zeros(0, 2, dtype=torch.int64)
             values = layer(*values, *places)
             if number + 1 < _LAYERS:
                 for side in range(2):
-                    able = self.log_assignment[number].matchable(values[side]) > _MATCHABLE
+                    able = torch.sigmoid(assignment.matchability(values[side]))[:, 0] > _MATCHABLE
                     values[side], kept[side] = values[side][able], kept[side][able]
                     places[side] = places[side][:, able]
         rows, columns = _mutual(self.log_assignment[-1](*values))
@@ -83,7 +83,7 @@ class _SelfAttention(nn.Module):
         self.ffn = _feed_forward()
 
     def forward(self, values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        query, key, value = self.Wqkv(values).unflatten(-1, (-1, 3)).unbind(dim=-1)
+        query, key, value = self.Wqkv(values).view(len(values), -1, 3).unbind(dim=-1)
         message = self.out_proj(_attended(_turned(query, places), _turned(key, places), value))
         updated: torch.Tensor = values + self.ffn(torch.cat([values, message], dim=-1))
         return updated
@@ -111,15 +111,12 @@ class _Assignment(nn.Module):
         self.matchability = nn.Linear(_WIDTH, 1)
         self.final_proj = nn.Linear(_WIDTH, _WIDTH)
 
-    def matchable(self, values: torch.Tensor) -> torch.Tensor:
-        """(N,) probability that a feature has a counterpart."""
-        return torch.sigmoid(self.matchability(values))[:, 0]
-
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         projected = [self.final_proj(each) / _WIDTH**0.25 for each in (first, second)]
         similarity = projected[0] @ projected[1].T
         certain = logsigmoid(self.matchability(first)) + logsigmoid(self.matchability(second)).T
-        return similarity.log_softmax(dim=1) + similarity.log_softmax(dim=0) + certain
+        scores: torch.Tensor = similarity.log_softmax(dim=1) + similarity.log_softmax(dim=0) + certain
+        return scores
 
 
 def _feed_forward() -> nn.Sequential:
@@ -128,13 +125,13 @@ def _feed_forward() -> nn.Sequential:
 
 
 def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    heads = (each.contiguous()[None, None] for each in (query, key, value))
-    return scaled_dot_product_attention(*heads)[0, 0]
+    one, two, three = (each.contiguous()[None, None] for each in (query, key, value))
+    return scaled_dot_product_attention(one, two, three)[0, 0]
 
 
 def _turned(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Values (N, 96), pairs of which are turned by the angles of the places."""
-    even, odd = values.unflatten(-1, (-1, 2)).unbind(dim=-1)
+    even, odd = values.view(len(values), -1, 2).unbind(dim=-1)
     across = torch.stack([-odd, even], dim=-1).flatten(-2)
     return values * places[0] + across * places[1]
 

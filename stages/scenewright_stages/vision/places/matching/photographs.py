@@ -41,7 +41,8 @@ FEATURES = 1536
 
 Pair = tuple[int, int]
 Progress = Callable[[float, str], None]
-Given, Result = TypeVar("Given"), TypeVar("Result")
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 def features_of(
