@@ -40,6 +40,7 @@ class LighterGlue(nn.Module):
                 return torch.zeros(0, 2, dtype=torch.int64)
             values = layer(*values, *places)
             if number + 1 < _LAYERS:
+                assert isinstance(assignment, _Assignment)
                 for side in range(2):
                     able = torch.sigmoid(assignment.matchability(values[side]))[:, 0] > _MATCHABLE
                     values[side], kept[side] = values[side][able], kept[side][able]
