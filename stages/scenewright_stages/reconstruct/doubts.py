@@ -7,9 +7,9 @@ from typing import Any
 
 from scenewright_stages.reconstruct.params import SceneTrainingParams
 
-_LARGEST_GAP = 8.0
-"""In dB, between photographs that trained and those that were held out. The example of 15 photographs has 3 to 6 dB,
-and 25 dB after 30,000 steps."""
+_LARGEST_GAP = 12.0
+"""In dB, between photographs that trained and those that were held out. 15 photographs of a beach end with 7 dB after
+1,500 steps at 120 pixels, and with 25 dB after 30,000 steps at 640 pixels."""
 
 
 def doubts(metrics: Mapping[str, Any], training: SceneTrainingParams) -> list[str]:

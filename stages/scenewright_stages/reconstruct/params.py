@@ -119,7 +119,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "growth": 1.0, "exploration": True, "coarse": 4,
     },
 }  # fmt: skip
-_QUALITY_OF_FEW: dict[str, Any] = {"steps": 6000, "segment": 250, "start_points": 60_000, "maximum": 150_000}
+_QUALITY_OF_FEW: dict[str, Any] = {"steps": 2500, "segment": 250, "start_points": 30_000, "maximum": 60_000}
 """What quality stands for with fewer photographs."""
 
 
@@ -130,7 +130,7 @@ class SceneTrainingParams(TrainingParams):
         default="",
         description="preview or quality: the preset's values replace those of the other fields that have their "
         "default, and with 5 to 59 training photographs some of them first decide how long to train. preview: for two "
-        "cores, at most 1500 steps and 40000 Gaussians. quality: for a GPU, at most 6000 steps and 150000 Gaussians, "
+        "cores, at most 1500 steps and 40000 Gaussians. quality: for a GPU, at most 2500 steps and 60000 Gaussians, "
         "from 60 photographs on 30000 steps, 1000000 Gaussians and harmonics of degree 3, as worldexplorer's.",
     )
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PATIENCE = 3
-"""Segments without a gain after which the first training ends."""
 MANY_VIEWS = 60
 """So many views determine a scene: none is set aside, and the training has its full length."""
 _FEWEST_VIEWS = 5
@@ -20,8 +18,11 @@ _SET_ASIDE = 6
 """One of so many views is set aside."""
 _DEGREE_VIEWS = ((6, 0), (MANY_VIEWS, 1))
 """Below so many views, the largest degree of the harmonics."""
+_LOSS = 0.5
+"""In dB, what validation views must lose until the end for a shorter training. They are few and have fewer neighbours
+than all views: on a beach they lost 0.3 dB after 200 steps, and held-out photographs gained 0.6 dB by the end."""
 _GAIN = 0.01
-"""Of validation views in dB that justifies a longer training."""
+"""Of validation views in dB that justifies a longer training among shorter ones."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ def degree(views: int, largest: int) -> int:
 
 
 def best(curve: Sequence[Point]) -> Point:
-    """The shortest training that is within a hundredth of a dB of the best. Raises ValueError for an empty curve."""
+    """The whole length, unless it is clearly worse than a shorter one; then the shortest of the best.
+
+    Raises:
+        ValueError: the curve is empty.
+    """
     top = max(point.psnr for point in curve)
+    if curve[-1].psnr >= top - _LOSS:
+        return curve[-1]
     return next(point for point in curve if point.psnr >= top - _GAIN)
-
-
-def exhausted(curve: Sequence[Point]) -> bool:
-    """Whether further steps are unlikely to gain."""
-    return bool(curve) and len(curve) - 1 - curve.index(best(curve)) >= PATIENCE

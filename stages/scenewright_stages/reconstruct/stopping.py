@@ -14,7 +14,7 @@ from typing import Any
 from scenewright_stages.contract.errors import Abandoned
 from scenewright_stages.contract.stage import StageContext, StageInputs
 from scenewright_stages.reconstruct.params import ReconstructParams
-from scenewright_stages.reconstruct.schedule import Point, best, exhausted
+from scenewright_stages.reconstruct.schedule import Point, best
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
@@ -34,7 +34,7 @@ def validation_curve(
     context: StageContext[ReconstructParams],
     inputs: StageInputs[ReconstructParams],
 ) -> list[Point]:
-    """Trains until the views that were set aside no longer gain; returns their PSNR after every segment.
+    """Trains without the views that were set aside; returns their PSNR after every segment.
 
     Args:
         start: from the other views.
@@ -47,10 +47,10 @@ def validation_curve(
     state = inputs.state
     assert state is not None
     curve = stored_curve(inputs)
-    if state.step >= settings.steps or exhausted(curve):
+    if state.step >= settings.steps:
         return curve
 
-    def keep(steps: int, scene: GaussianScene, loss: float) -> bool:
+    def keep(steps: int, scene: GaussianScene, loss: float) -> None:
         quality = evaluate(scene, aside, renderer)
         curve.append(Point(steps, round(quality.psnr, 4)))
         path = inputs.workspace / _SCENE
@@ -60,7 +60,6 @@ def validation_curve(
         context.progress(0.5 * steps / settings.steps, f"how long to train: step {steps}")
         if context.should_stop():
             raise Abandoned
-        return exhausted(curve)
 
     begun = GaussianScene.load_npz(state.files[_SCENE]) if state.step else start
     train(begun, views, settings, inputs.seed, renderer, done=state.step, on_segment=keep)

@@ -12,7 +12,7 @@ from scenewright_stages.contract.keys import stage_keys
 from scenewright_stages.reconstruct.doubts import doubts
 from scenewright_stages.reconstruct.params import ReconstructParams, SceneTrainingParams
 from scenewright_stages.reconstruct.pipeline import PIPELINE
-from scenewright_stages.reconstruct.schedule import Point, best, degree, exhausted, set_aside
+from scenewright_stages.reconstruct.schedule import Point, best, degree, set_aside
 from scenewright_stages.reconstruct.stopping import curve_facts, curve_text
 from scenewright_stages.reconstruct.train import scene_settings
 
@@ -31,19 +31,20 @@ def test_some_views_decide_unless_there_are_too_few_or_enough(views: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("values", "steps", "ended"),
+    ("values", "steps"),
     [
-        ((15.0, 16.0, 17.0, 18.0, 19.0), 500, False),
-        ((15.0, 17.9, 17.8, 17.6, 17.4), 200, True),
-        ((15.0, 17.9, 17.8, 17.95, 17.9), 400, False),
-        ((17.0, 17.004, 17.008, 17.009), 100, True),
-        ((12.0,), 100, False),
+        ((15.0, 16.0, 17.0, 18.0, 19.0), 500),
+        ((15.0, 17.9, 17.8, 17.6, 17.1), 200),
+        ((15.0, 17.9, 17.895, 17.6, 17.1), 200),
+        # Read on the beach, where held-out photographs gained until the end.
+        ((18.13, 18.16, 18.02, 17.82, 17.92), 500),
+        ((12.0,), 100),
     ],
 )
-def test_the_shortest_of_the_best_lengths_is_taken(values: Sequence[float], steps: int, ended: bool) -> None:
+def test_a_shorter_training_is_taken_only_where_the_whole_one_clearly_harms(
+    values: Sequence[float], steps: int
+) -> None:
     assert best(curve(*values)).steps == steps
-    assert exhausted(curve(*values)) == ended
-    assert not exhausted([])
 
 
 def test_more_photographs_determine_more() -> None:
@@ -86,7 +87,7 @@ def measured(train: float, held_out: float, warp: float | None, scene: float | N
     [
         (measured(41.9, 16.5, 16.06, 16.55), ["by heart"]),
         (measured(24.0, 19.0, 16.0, 18.0), []),
-        (measured(24.0, 15.0, 16.0, 15.5), ["by heart", "adds nothing"]),
+        (measured(28.0, 15.0, 16.0, 15.5), ["by heart", "adds nothing"]),
         (measured(20.0, 15.0, 16.0, 15.5), ["adds nothing"]),
         (measured(24.0, 19.0, None, None), []),
     ],
@@ -102,7 +103,7 @@ def test_a_scene_that_is_good_from_known_places_alone_is_named(
 
 
 def test_the_page_shows_the_curve_and_what_was_chosen() -> None:
-    text = curve_text(curve_facts(curve(15.0, 17.0, 16.5), ["b.jpg"]))
+    text = curve_text(curve_facts(curve(15.0, 17.0, 16.2), ["b.jpg"]))
     assert "b.jpg" in text
     assert "17.00 dB after 200 steps: all photographs train for so long" in text
     assert curve_text({}) == ""

@@ -103,8 +103,8 @@ class TrainingSettings:
         return min(self.harmonics_degree, 4 * number * self.segment // max(1, self.steps))
 
 
-OnSegment = Callable[[int, GaussianScene, float], bool | None]
-"""Called after every segment with the steps done, the scene and the mean loss; True ends the training."""
+OnSegment = Callable[[int, GaussianScene, float], None]
+"""Called after every segment with the steps done, the scene and the mean loss."""
 
 
 def train(
@@ -126,7 +126,7 @@ def train(
         seed: of all random draws; equal arguments give equal bytes on the CPU.
         done: steps already taken, a multiple of the segment.
         until: steps after which to stop, a multiple of the segment; all if None. The schedule stays that of all steps.
-        on_segment: called after each segment; may save the scene as state, or end the training.
+        on_segment: called after each segment; may save the scene as state.
 
     Raises:
         ValueError: there are no views.
@@ -157,8 +157,8 @@ def train(
                 scene = grown(scene, seen, settings.room(len(scene), number), random, renderer)
         if momentum is not None:
             momentum.follow(before, scene)
-        if on_segment is not None and on_segment(steps, scene, float(result.losses.mean())):
-            break
+        if on_segment is not None:
+            on_segment(steps, scene, float(result.losses.mean()))
     return scene
 
 
