@@ -98,8 +98,17 @@ class PosesParams(Params):
         description="given: the files beside the photographs hold them; estimate: they are found by structure from "
         "motion (COLMAP, on the CPU), whatever is beside the photographs.",
     )
+    matching: Literal["auto", "learned", "sift"] = Field(
+        default="auto",
+        description="How photographs are matched, when estimating. sift: with SIFT; learned: pairs that SIFT matched "
+        "badly also with XFeat and LighterGlue, small networks that come with the installation; auto: learned where "
+        "SIFT alone leaves photographs out. The result that places more counts, and a warning says which it is.",
+    )
     features: int = Field(
-        default=4096, ge=256, le=32_768, description="Features that are looked for in each photograph, when estimating."
+        default=4096,
+        ge=256,
+        le=32_768,
+        description="Features that are looked for in each photograph, when estimating.",
     )
     max_resolution: int = Field(
         default=1600,
@@ -162,7 +171,7 @@ def poses_stage() -> StageSpec:
     return StageSpec(
         name=POSES,
         title="Estimate poses",
-        version=2,
+        version=3,
         implementation="scenewright_stages.scenes.poses:PosesStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -171,7 +180,7 @@ def poses_stage() -> StageSpec:
             OutputContract("points3D", "{sample}/sparse/0/points3D.txt", "text"),
             OutputContract(FRAMES, "{sample}/images/", "image", form="folder", optional=True),
         ),
-        parameters=("poses.features", "poses.max_resolution", "poses.video"),
+        parameters=("poses.matching", "poses.features", "poses.max_resolution", "poses.video"),
         pod=StagePod(seconds_per_sample=120.0),
     )
 

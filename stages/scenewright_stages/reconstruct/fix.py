@@ -114,7 +114,7 @@ class FixStage(Stage[ReconstructParams]):
     def _watch(self, params: ReconstructParams, number: int) -> OnSegment:
         """Reports the progress of round `number`, and leaves it between segments if the process must stop."""
         parts = itertools.count(1)
-        both = 2 * round_settings(params).segments()
+        both = 2 * round_settings(params, 0).segments()
 
         def watch(steps: int, scene: GaussianScene, loss: float) -> None:
             share = (number + next(parts) / both) / params.difix.rounds
@@ -210,7 +210,7 @@ def run_round(
     """
     block = params.difix
     views, gate = views_of(photographs, roles.train), views_of(photographs, roles.gate)
-    settings = round_settings(params)
+    settings = round_settings(params, len(views))
     # Each photograph is drawn once, each repaired view as often as its share requires.
     extra = weighted(repairs, block.weight, len(views) * block.share / (1 - block.share))
     without = train(scene, views, settings, seed, renderer, on_segment=on_segment)
@@ -220,9 +220,9 @@ def run_round(
     return (with_fixes if kept else without), Round(before, plain, fixed, kept)
 
 
-def round_settings(params: ReconstructParams) -> TrainingSettings:
+def round_settings(params: ReconstructParams, views: int) -> TrainingSettings:
     """Settings of a round: a tenth of the means' learning rate; may densify where views are still wrong."""
-    settings = scene_settings(params.training)
+    settings = scene_settings(params.training, views)
     steps = params.difix.round_steps
     return replace(settings, steps=steps, segment=min(settings.segment, steps), means_rate=settings.means_rate / 10)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from scenewright_stages.captures import Exposure, PosesParams, TrainingParams, exposure_field
 from scenewright_stages.contract.params import Params, Rule
 from scenewright_stages.exports import ExportParams
+from scenewright_stages.reconstruct.schedule import MANY_VIEWS
 
 _RELEASED = ("difix", "difix_ref")
 _ONE_ROUND = {"rounds": 1}
@@ -112,6 +113,40 @@ class DifixParams(Params):
     )
 
 
+_PRESETS: dict[str, dict[str, Any]] = {
+    "preview": {"steps": 1500, "segment": 100, "start_points": 20_000, "maximum": 40_000},
+    "quality": {
+        "steps": 30_000, "segment": 500, "start_points": 100_000, "maximum": 1_000_000, "harmonics_degree": 3,
+        "growth": 1.0, "exploration": True, "coarse": 4,
+    },
+}  # fmt: skip
+_QUALITY_OF_FEW: dict[str, Any] = {"steps": 2500, "segment": 250, "start_points": 30_000, "maximum": 60_000}
+"""What quality stands for with fewer photographs."""
+
+
+class SceneTrainingParams(TrainingParams):
+    """How a scene is trained from a capture's photographs."""
+
+    preset: Literal["", "preview", "quality"] = Field(
+        default="",
+        description="preview or quality: the preset's values replace those of the other fields that have their "
+        "default, and with 5 to 59 training photographs some of them first decide how long to train. preview: for two "
+        "cores, at most 1500 steps and 40000 Gaussians. quality: for a GPU, at most 2500 steps and 60000 Gaussians, "
+        "from 60 photographs on 30000 steps, 1000000 Gaussians and harmonics of degree 3, as worldexplorer's.",
+    )
+
+    def settled(self, views: int) -> TrainingParams:
+        """All fields of the trainer for a number of training photographs."""
+        stated = {name: getattr(self, name) for name in TrainingParams.model_fields}
+        if not self.preset:
+            return TrainingParams(**stated)
+        few = self.preset == "quality" and views < MANY_VIEWS
+        values = _QUALITY_OF_FEW if few else _PRESETS[self.preset]
+        usual = TrainingParams()
+        changed = {name: value for name, value in stated.items() if value != getattr(usual, name)}
+        return usual.model_copy(update={**values, **changed})
+
+
 class RenderParams(Params):
     """The flight along the photographs."""
 
@@ -140,7 +175,7 @@ class ReconstructParams(Params):
         le=1000,
         description="Where rounds repair views, every n-th of the others does not train but decides whether they help.",
     )
-    training: TrainingParams = TrainingParams()
+    training: SceneTrainingParams = SceneTrainingParams()
     difix: DifixParams = DifixParams()
     render: RenderParams = RenderParams()
     export: ExportParams = ExportParams()

@@ -28,7 +28,7 @@ def train_stage(params: ReconstructParams) -> StageSpec:
         outputs=(OutputContract("scene", f"{WORK}/trained_scene.npz", "arrays", result=False, arrays=SCENE_ARRAYS),),
         parameters=("training", *_roles(params)),
         keeps_state=True,
-        pod=StagePod(image="gaussians", seconds_per_sample=0.05 * params.training.steps),
+        pod=StagePod(image="gaussians", seconds_per_sample=0.05 * params.training.settled(0).steps),
     )
 
 

@@ -15,6 +15,7 @@ from scenewright_stages.backends.fix.interface import Fixer
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.baseline import against_nearest_photograph
+from scenewright_stages.reconstruct.doubts import doubts
 from scenewright_stages.reconstruct.fix import chosen_fixer, fixer_facts, references_of, repaired
 from scenewright_stages.reconstruct.params import ReconstructParams
 from scenewright_stages.reconstruct.train import capture_roles
@@ -85,7 +86,8 @@ class RenderStage(Stage[ReconstructParams]):
             metrics["final_pass"] = {"psnr": score, "fixer": fixer_facts(fixer, inputs)}
             uses = [fixer.record.use()]
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-        return StageResult(outputs, metrics=metrics, warnings=published.notes(), backends=uses)
+        warnings = [*doubts(metrics, inputs.params.training), *published.notes()]
+        return StageResult(outputs, metrics=metrics, warnings=warnings, backends=uses)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from scenewright_stages.captures import POSES
 from scenewright_stages.contract.records import Record
 from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.reconstruct.params import ReconstructParams
+from scenewright_stages.reconstruct.stopping import curve_text
 from scenewright_stages.reconstruct.views import along, roles_of
 from scenewright_stages.report.data import Metric, NextStep
 from scenewright_stages.scenes.page import (
@@ -47,7 +48,9 @@ class ReconstructionReporter(ScenePages[ReconstructParams]):
         ("difix", "strips"): "Views between photographs: render, repaired render, reference as seen from there",
     }
     flight = "The flight along the photographs"
-    change = NextStep("Train for longer and run again; the capture is kept:", "--set training.steps=30000")
+    change = NextStep(
+        "Train as large as the photographs bear and run again; the capture is kept:", "--set training.preset=quality"
+    )
 
     def completed(self, data: SceneData, outcome: SampleOutcome, params: ReconstructParams) -> SceneData:
         """Adds the splats, the number of photographs, and the fixer rounds."""
@@ -56,7 +59,7 @@ class ReconstructionReporter(ScenePages[ReconstructParams]):
             data,
             subtitle=_subtitle(photographs, outcome.records),
             splats=_splats(outcome.files, photographs, params),
-            log=rounds_text(outcome.files),
+            log="\n\n".join(filter(None, (_curve(outcome.records), rounds_text(outcome.files)))),
         )
 
     def metrics(self, outcome: SampleOutcome) -> Iterator[Metric]:
@@ -87,6 +90,11 @@ def rounds_text(files: Files) -> str:
         for number, each in enumerate(rounds, start=1)
     ]
     return "\n".join(lines)
+
+
+def _curve(records: Mapping[str, Record]) -> str:
+    """How the validation photographs chose the length of the training; empty if they did not."""
+    return curve_text(records["train"].metrics.get("validation", {})) if "train" in records else ""
 
 
 def _subtitle(photographs: PosedPhotographs | None, records: Mapping[str, Record]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from scenewright_stages.captures import TrainingParams
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.reconstruct.params import ReconstructParams
+from scenewright_stages.reconstruct.params import ReconstructParams, SceneTrainingParams
+from scenewright_stages.reconstruct.schedule import degree, set_aside
+from scenewright_stages.reconstruct.stopping import curve_facts, curve_file, validation_curve
 from scenewright_stages.reconstruct.views import Roles, roles_of
 from scenewright_stages.scenes.captures import start_of, train_resumably, training_settings, views_of
 from scenewright_stages.scenes.frames import stage_renderer
@@ -33,20 +35,60 @@ class TrainStage(Stage[ReconstructParams]):
         """Writes the scene; an interrupted process resumes at the last segment."""
         photographs = PosedPhotographs.load(inputs.path("capture", "photographs"))
         roles = capture_roles(photographs, inputs.params)
-        params = inputs.params.training
+        params = inputs.params.training.settled(len(roles.train))
+        settings = scene_settings(inputs.params.training, len(roles.train))
+        chosen = self._length(photographs, roles, settings, inputs)
         start = start_of(photographs, roles.train, params, inputs.seed)
-        views, settings = views_of(photographs, roles.train), scene_settings(params)
-        scene = train_resumably(start, views, settings, self.renderer, self.context, inputs)
+        scene = train_resumably(
+            start,
+            views_of(photographs, roles.train),
+            settings,
+            self.renderer,
+            self.context,
+            inputs,
+            before=settings.steps if chosen else 0,
+            until=chosen.get("steps"),
+            kept=curve_file(chosen["curve"], inputs) if chosen else {},
+        )
         path = inputs.workspace / "trained_scene.npz"
         scene.to("cpu").save_npz(path)
         warnings = [f"{start.seeded} start points are random: the capture brings hardly any"] if start.seeded else []
         warnings += masked_notes(photographs, roles)
-        return StageResult({"scene": path}, metrics={"gaussians": len(scene), **counts(roles)}, warnings=warnings)
+        metrics = {"gaussians": len(scene), **counts(roles), **({"validation": chosen} if chosen else {})}
+        return StageResult({"scene": path}, metrics=metrics, warnings=warnings)
+
+    def _length(
+        self,
+        photographs: PosedPhotographs,
+        roles: Roles,
+        settings: TrainingSettings,
+        inputs: StageInputs[ReconstructParams],
+    ) -> dict[str, Any]:
+        """How long to train, with the curve that says so; empty where the settings say it."""
+        block, count = inputs.params.training, len(roles.train)
+        places = set_aside(count) if block.preset else ()
+        if not places:
+            return {}
+        aside = [roles.train[place] for place in places]
+        others = [number for number in roles.train if number not in aside]
+        curve = validation_curve(
+            start_of(photographs, others, block.settled(count), inputs.seed),
+            views_of(photographs, others),
+            views_of(photographs, aside),
+            settings,
+            self.renderer,
+            self.context,
+            inputs,
+        )
+        return curve_facts(curve, [photographs.photographs[number].name for number in aside])
 
 
-def scene_settings(params: TrainingParams) -> TrainingSettings:
+def scene_settings(params: SceneTrainingParams, views: int) -> TrainingSettings:
     """Settings for a scene to be viewed: nothing behind a surface may shine through."""
-    return replace(training_settings(params), coverage_weight=_COVERAGE_WEIGHT)
+    settings = replace(training_settings(params.settled(views)), coverage_weight=_COVERAGE_WEIGHT)
+    if not params.preset:
+        return settings
+    return replace(settings, harmonics_degree=degree(views, settings.harmonics_degree))
 
 
 def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> Roles:

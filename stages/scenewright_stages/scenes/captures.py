@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +164,17 @@ def train_resumably(
     renderer: Renderer,
     context: StageContext[Any],
     inputs: StageInputs[Any],
+    *,
+    before: int = 0,
+    until: int | None = None,
+    kept: Mapping[str, Path] | None = None,
 ) -> GaussianScene:
     """Trains a scene and saves its state after every segment, so that an interrupted process can resume.
+
+    Args:
+        before: steps of other trainings of this stage, which count in the state's number.
+        until: steps after which to stop; see `train`.
+        kept: further files of the state.
 
     Raises:
         Abandoned: the process was asked to stop; the state is saved.
@@ -176,14 +185,15 @@ def train_resumably(
     def keep(steps: int, scene: GaussianScene, loss: float) -> None:
         path = inputs.workspace / "state.npz"
         scene.to("cpu").save_npz(path)
-        state.save(steps, {path.name: path})
+        state.save(before + steps, {**(kept or {}), path.name: path})
         context.numbers({"loss": loss, "gaussians": float(len(scene))})
-        context.progress(steps / settings.steps, f"step {steps}")
+        context.progress((before + steps) / (before + (until or settings.steps)), f"step {steps}")
         if context.should_stop():
             raise Abandoned
 
-    begun = GaussianScene.load_npz(state.files["state.npz"]) if state.step else start
-    return train(begun, views, settings, inputs.seed, renderer, done=state.step, on_segment=keep)
+    done = max(0, state.step - before)
+    begun = GaussianScene.load_npz(state.files["state.npz"]) if done else start
+    return train(begun, views, settings, inputs.seed, renderer, done=done, until=until, on_segment=keep)
 
 
 @torch.no_grad()

@@ -16,19 +16,24 @@ from scenewright_stages.captures import FRAMES, PosesParams
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
-from scenewright_stages.contract.stage import Stage, StageInputs, StageResult
+from scenewright_stages.contract.stage import BackendUse, Stage, StageInputs, StageResult
 from scenewright_stages.scenes.captures import masks_of
 from scenewright_stages.vision.imaging.images.stored import NEW_FORMATS
 from scenewright_stages.vision.places.captures.bare import VIDEO
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
-from scenewright_stages.vision.places.captures.estimation import EstimationSettings, estimate_poses, stored_name
+from scenewright_stages.vision.places.captures.estimation import (
+    EstimationSettings,
+    estimate_poses,
+    stored_name,
+)
 from scenewright_stages.vision.places.captures.finding import is_photograph, photograph_name
 from scenewright_stages.vision.places.captures.masks import MaskFile
 from scenewright_stages.vision.places.captures.pictures import read_masked
 from scenewright_stages.vision.places.captures.soundness import copies, copies_note
 from scenewright_stages.vision.places.captures.validity import WITH_ALPHA
 from scenewright_stages.vision.places.captures.walking import write_frames
+from scenewright_stages.vision.places.matching import models
 
 
 class PosesBlock(Protocol):
@@ -52,7 +57,11 @@ class PosesStage(Stage[Any]):
         masks = {name: inputs.path(INPUT, role) for name, role in masks_of(sample).items()}
         video = next((inputs.path(INPUT, role) for role in sample.files if role.startswith(VIDEO)), None)
         settings = EstimationSettings(
-            params.poses.features, params.poses.max_resolution, inputs.seed % 2**31, in_order=video is not None
+            params.poses.features,
+            params.poses.max_resolution,
+            inputs.seed % 2**31,
+            in_order=video is not None,
+            matching=params.poses.matching,
         )
         notes: list[str] = []
         try:
@@ -70,11 +79,21 @@ class PosesStage(Stage[Any]):
             "registered": len(found.registered),
             "points": found.points,
             "reprojection_error": round(found.reprojection_error, 4),
+            "matching": "learned" if found.learned else "sift",
         }
         outputs = {name: inputs.workspace / f"{name}.txt" for name in MODEL_FILES}
         if video is not None:
             outputs[FRAMES] = inputs.workspace / FRAMES
-        return StageResult(outputs, metrics=metrics, warnings=[*notes, *copied, *found.notes()])
+        warnings = [*notes, *copied, *found.notes()]
+        return StageResult(outputs, metrics=metrics, warnings=warnings, backends=_uses(found.learned))
+
+
+def _uses(learned: bool) -> list[BackendUse]:
+    """What matched the photographs, for the record."""
+    sift = BackendUse("match", "sift", notes="SIFT features, matched by COLMAP.")
+    notes = "Pairs that SIFT matched badly, by XFeat and LighterGlue."
+    xfeat = BackendUse("match", "xfeat", models.PACKAGE, models.VERSION, models.LICENCE, notes)
+    return [sift, xfeat] if learned else [sift]
 
 
 def without_repeated(pictures: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:

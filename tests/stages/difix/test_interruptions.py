@@ -169,8 +169,10 @@ def test_a_spoilt_training_continues_where_it_was(photographs: Path, tmp_path: P
     assert any("start points are random" in warning for warning in whole.warnings)
 
 
-def test_a_reconstruction_continues_where_it_was(photographs: Path, tmp_path: Path) -> None:
-    params = ReconstructParams.model_validate({"training": TRAINING, "heldOutEvery": 4, "gateEvery": 3})
+@pytest.mark.parametrize("preset", ["", "preview"])
+def test_a_reconstruction_continues_where_it_was(photographs: Path, tmp_path: Path, preset: str) -> None:
+    training = {**TRAINING, "preset": preset}
+    params = ReconstructParams.model_validate({"training": training, "heldOutEvery": 4, "gateEvery": 3})
     spec = next(stage for stage in reconstruct_stages(params) if stage.name == "train")
 
     def train(patience: int, name: str) -> StageResult:
@@ -180,7 +182,9 @@ def test_a_reconstruction_continues_where_it_was(photographs: Path, tmp_path: Pa
         files = {("capture", "photographs"): photographs}
         return run(make, Sample("room"), params, tmp_path / name, files, {}, patience)[0]
 
-    assert contents(train(1, "ended")) == contents(train(1000, "whole"))
+    whole = train(1000, "whole")
+    assert contents(train(1, "ended")) == contents(whole)
+    assert bool(whole.metrics.get("validation")) == bool(preset)
 
 
 class Darker:

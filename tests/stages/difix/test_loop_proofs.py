@@ -113,7 +113,9 @@ def test_rooms_that_gave_no_pair_gain_by_the_fixer(examples: Examples, fixer: Cl
         photographs = photographs_of(box_room(seed), 16, (96, 72), seed)
         roles = capture_roles(photographs, params)
         start = start_of(photographs, roles.train, params.training, seed)
-        before = train(start, views_of(photographs, roles.train), scene_settings(params.training), seed, CPU)
+        before = train(
+            start, views_of(photographs, roles.train), scene_settings(params.training, len(roles.train)), seed, CPU
+        )
         scenes = {
             "before": before,
             "without": after_rounds(before, photographs, roles, with_gain(1e9), Unfixed()),

@@ -115,6 +115,7 @@ def train(
     renderer: Renderer,
     *,
     done: int = 0,
+    until: int | None = None,
     on_segment: OnSegment | None = None,
 ) -> GaussianScene:
     """Trains a scene.
@@ -124,6 +125,7 @@ def train(
         views: training views, with weights and shares.
         seed: of all random draws; equal arguments give equal bytes on the CPU.
         done: steps already taken, a multiple of the segment.
+        until: steps after which to stop, a multiple of the segment; all if None. The schedule stays that of all steps.
         on_segment: called after each segment; may save the scene as state.
 
     Raises:
@@ -135,7 +137,8 @@ def train(
     # Momentum is not saved: GPU sums are not deterministic anyway, so a resumed training need not be identical.
     momentum = Momentum() if renderer.name != "cpu" else None
     smaller = lru_cache(maxsize=1)(lambda times: [shrunk(view, times, renderer.device) for view in views])
-    for number in range(done // settings.segment, settings.segments()):
+    last = settings.segments() if until is None else min(settings.segments(), -(-until // settings.segment))
+    for number in range(done // settings.segment, last):
         scene = scene.with_harmonics((settings.degree(number) + 1) ** 2)
         seen = smaller(settings.shrinkage(number))
         chosen = settings.optimisation(number, extent)

@@ -1,17 +1,19 @@
 """Estimates the camera poses of photographs by structure from motion with COLMAP, deterministically on the CPU.
 
-Runs SIFT, exhaustive matching, geometric verification and the incremental mapper with fixed seeds, in fixed order, on
-one thread. Photographs that cannot be registered are reported and left out; if too few register, all are refused,
-because a pose is never guessed. The unit of length and the world's axes are arbitrary.
+Runs SIFT, exhaustive matching, geometric verification and the incremental mapper with fixed seeds and in fixed order.
+Where that leaves photographs out, learned matches are added and the mapper runs again (see `learned_matches`).
+Photographs that cannot be registered are reported and left out; if too few register, all are refused, because a pose is
+never guessed. The unit of length and the world's axes are arbitrary.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -21,7 +23,9 @@ from PIL import Image, UnidentifiedImageError
 from scenewright_stages.vision.imaging.images.integrity import damage_of
 from scenewright_stages.vision.imaging.images.stored import NEW_FORMATS, read_stored
 from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS, CaptureError
+from scenewright_stages.vision.places.captures.learned_matches import add_learned_matches
 from scenewright_stages.vision.places.captures.parallax import Matches, parallax_of
+from scenewright_stages.vision.places.matching import models as learned_models
 
 MINIMUM_POINTS = 100
 """A model of fewer points may as well be chance."""
@@ -33,7 +37,13 @@ _LENS = "SIMPLE_RADIAL"
 _CAMERA, _EXIF, _FOCAL_LENGTH = 272, 34665, 37386
 """Numbers of EXIF tags."""
 
+_FEW_POINTS, _STRICT_ERROR = 15, 2.0
+"""Once learned matches are added: points that place a photograph (COLMAP's default is 30), and the largest error of a
+point in pixels (COLMAP's is 4). Of nine photographs of a beach the first placed two more, the second kept the cameras
+as exact as those of SIFT."""
+
 Progress = Callable[[float, str], None]
+Matching = Literal["auto", "learned", "sift"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +56,15 @@ class EstimationSettings:
         seed: of verification and mapper.
         in_order: whether the photographs follow each other by name, as the frames of a video: many are then matched
             with those before and after, and not with all.
+        matching: sift: with SIFT alone; learned: badly matched pairs with learned matches too; auto: that, if SIFT
+            alone leaves photographs out.
     """
 
     features: int = 4096
     longest_side: int = 1600
     seed: int = 0
     in_order: bool = False
+    matching: Matching = "auto"
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,8 @@ class Registration:
         points: number of points in the model.
         reprojection_error: mean, in pixels.
         apart: how many unregistered photographs match each other, but not the rest.
+        learned: whether learned matches helped to place them.
+        reason: what learned matches brought, or why there are none although they are wanted.
     """
 
     registered: tuple[str, ...]
@@ -70,15 +85,20 @@ class Registration:
     points: int
     reprojection_error: float
     apart: int = 0
+    learned: bool = False
+    reason: str = ""
 
     def notes(self) -> list[str]:
         """Notes for the user."""
+        chosen = [self.reason] if self.reason else []
         if not self.unregistered:
-            return []
+            return chosen
         total = len(self.registered) + len(self.unregistered)
         named = ", ".join(self.unregistered[:10]) + (", ..." if len(self.unregistered) > 10 else "")
         apart = f"; {self.apart} of them fit each other, but not the rest" if self.apart else ""
-        return [f"{len(self.unregistered)} of {total} photographs have no pose and are left out: {named}{apart}"]
+        return [
+            *chosen, f"{len(self.unregistered)} of {total} photographs have no pose and are left out: {named}{apart}"
+        ]  # fmt: skip
 
 
 def estimate_poses(
@@ -103,24 +123,21 @@ def estimate_poses(
     """
     if len(photographs) < MINIMUM_VIEWS:
         raise CaptureError("TooFewViews", f"{len(photographs)} photographs, at least {MINIMUM_VIEWS} are needed")
-    names = sorted(photographs)
-    pictures, database = folder / "photographs", folder / "matches.db"
-    stored = {stored_name(name): name for name in names}
+    pictures = folder / "photographs"
+    stored = {stored_name(name): name for name in sorted(photographs)}
     for own, name in stored.items():
         _store(photographs[name], pictures / own, name)
     names = sorted(stored)
-    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
-    pycolmap.set_random_seed(settings.seed)
-    reader = pycolmap.ImageReaderOptions()
-    reader.camera_model = _LENS
-    if masks is not None:
-        reader.mask_path = masks
-    find_features(database, pictures, names, reader, settings, lambda share, message: progress(0.45 * share, message))
-    progress(0.45, f"matching {len(names)} photographs")
-    _match(database, settings, len(names))
-    progress(0.9, "placing the photographs")
+    database = folder / "matches.db"
+    _match_sift(database, pictures, names, settings, progress, masks)
+    progress(0.5, "placing the photographs")
     models = _models(database, pictures, folder / "models", settings)
-    best = max(models, key=lambda each: (each.num_reg_images(), each.num_points3D()), default=None)
+    learned, reason = False, _reluctance(settings.matching, len(names) - _placed(models))
+    if not reason and (
+        settings.matching == "learned" or (settings.matching == "auto" and _placed(models) < len(names))
+    ):
+        models, learned, reason = _with_learned_matches(models, database, pictures, names, settings, progress)
+    best = _best(models)
     _check_parallax(database, best)
     if best is None or best.num_reg_images() < MINIMUM_VIEWS or best.num_points3D() < MINIMUM_POINTS:
         raise CaptureError("TooFewMatches", _refusal(len(names), best))
@@ -133,7 +150,84 @@ def estimate_poses(
         found,
         registered=tuple(sorted(stored[name] for name in found.registered)),
         unregistered=tuple(sorted(stored[name] for name in found.unregistered)),
+        learned=learned,
+        reason=reason,
     )
+
+
+def _match_sift(
+    database: Path,
+    pictures: Path,
+    names: Sequence[str],
+    settings: EstimationSettings,
+    progress: Progress,
+    masks: Path | None,
+) -> None:
+    """Makes a database of the photographs with their SIFT features and verified matches."""
+    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
+    pycolmap.set_random_seed(settings.seed)
+    reader = pycolmap.ImageReaderOptions()
+    reader.camera_model = _LENS
+    if masks is not None:
+        reader.mask_path = masks
+    find_features(database, pictures, names, reader, settings, lambda share, message: progress(0.25 * share, message))
+    progress(0.25, f"matching {len(names)} photographs")
+    _match(database, settings, len(names))
+
+
+def _reluctance(matching: Matching, missing: int) -> str:
+    """Why learned matches cannot be added although they are wanted; empty if they can or are not.
+
+    Raises:
+        CaptureError: the spec names them and their weights are missing (``NotInstalled``).
+    """
+    if matching == "sift" or learned_models.installed() or (matching == "auto" and not missing):
+        return ""
+    absent = "the weights of learned matching are not installed: run `python tools/install_matching_models.py`"
+    if matching == "learned":
+        raise CaptureError("NotInstalled", f"poses.matching is learned, and {absent}")
+    return f"matched with SIFT alone, which leaves {missing} photographs out: {absent}"
+
+
+def _with_learned_matches(
+    models: list[pycolmap.Reconstruction],
+    database: Path,
+    pictures: Path,
+    names: Sequence[str],
+    settings: EstimationSettings,
+    progress: Progress,
+) -> tuple[list[pycolmap.Reconstruction], bool, str]:
+    """The models with learned matches if they place more, else those without; whether, and what they brought."""
+    kept = database.with_name("sift.db")
+    shutil.copyfile(database, kept)
+    gained = add_learned_matches(
+        database,
+        pictures,
+        names,
+        longest_side=settings.longest_side,
+        in_order=settings.in_order,
+        verification=matching_options(settings)[1],
+        progress=lambda share, message: progress(0.55 + 0.35 * share, message),
+    )
+    progress(0.95, "placing the photographs with learned matches")
+    pycolmap.set_random_seed(settings.seed)
+    more = _models(database, pictures, database.with_name("learned"), settings, patient=True)
+    before, after = _placed(models), _placed(more)
+    brought = f"SIFT placed {before} of {len(names)} photographs, with learned matches of {gained} pairs {after}"
+    if after > before:
+        return more, True, f"{brought}: the latter are used"
+    shutil.copyfile(kept, database)
+    return models, False, ""
+
+
+def _best(models: Sequence[pycolmap.Reconstruction]) -> pycolmap.Reconstruction | None:
+    return max(models, key=lambda each: (each.num_reg_images(), each.num_points3D()), default=None)
+
+
+def _placed(models: Sequence[pycolmap.Reconstruction]) -> int:
+    """How many photographs the best model places."""
+    best = _best(models)
+    return 0 if best is None else int(best.num_reg_images())
 
 
 def stored_name(name: str) -> str:
@@ -180,10 +274,7 @@ def find_features(
     Raises:
         CaptureError: a photograph cannot be read (``Unreadable``).
     """
-    pycolmap.Database.open(database).close()
-    for group in _by_lens(pictures, names):
-        single = pycolmap.CameraMode.SINGLE
-        pycolmap.import_images(database, pictures, camera_mode=single, image_names=group, options=reader)
+    register(database, pictures, names, reader)
     options = pycolmap.FeatureExtractionOptions()
     options.num_threads, options.use_gpu = 1, False
     options.max_image_size = settings.longest_side
@@ -198,6 +289,18 @@ def find_features(
             extraction_options=options,
             device=pycolmap.Device.cpu,
         )
+
+
+def register(database: Path, pictures: Path, names: Sequence[str], reader: pycolmap.ImageReaderOptions) -> None:
+    """Creates a database of photographs without features; those with the same lens share a camera.
+
+    Raises:
+        CaptureError: a photograph cannot be read (``Unreadable``).
+    """
+    pycolmap.Database.open(database).close()
+    for group in _by_lens(pictures, names):
+        single = pycolmap.CameraMode.SINGLE
+        pycolmap.import_images(database, pictures, camera_mode=single, image_names=group, options=reader)
 
 
 def _by_lens(pictures: Path, names: Sequence[str]) -> list[list[str]]:
@@ -244,9 +347,12 @@ def matching_options(
 
 
 def _models(
-    database: Path, pictures: Path, folder: Path, settings: EstimationSettings
+    database: Path, pictures: Path, folder: Path, settings: EstimationSettings, *, patient: bool = False
 ) -> list[pycolmap.Reconstruction]:
+    """The models of the mapper; a patient one also places photographs that share few points with the others."""
     options = pycolmap.IncrementalPipelineOptions()
+    if patient:
+        options.mapper.abs_pose_min_num_inliers, options.mapper.filter_max_reproj_error = _FEW_POINTS, _STRICT_ERROR
     options.num_threads = options.mapper.num_threads = 1
     options.random_seed = options.mapper.random_seed = settings.seed
     found = pycolmap.incremental_mapping(database, pictures, folder, options=options)

@@ -1,0 +1,1 @@
+"""Finds the same points in photographs of one place with small learned networks."""
