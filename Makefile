@@ -27,8 +27,8 @@ proofs: setup-dev  ## What must train for minutes to show that it learned
 test-node: setup-dev  ## Images, chart and the example on a one-node cluster; needs root, 40 GB and 46 minutes, 30 when repeated
 	CI=true $(PYTHON) -m pytest -m node tests/e2e
 
-test-fast: setup-dev  ## The developer's loop
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not serial and not gpu and not soak and not node and not proof"
+test-fast: setup-dev  ## The developer's loop: no processes, clusters or browsers
+	$(PYTHON) -m pytest tests/unit tests/stages -n 2 --dist loadfile -m "not slow and not process and not serial and not gpu and not soak and not node and not proof"
 
 lint: setup-dev
 	.venv/bin/ruff check .

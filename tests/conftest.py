@@ -1,4 +1,9 @@
-"""Loaded before any test module, hence before torch: see the package's own comment on waiting threads."""
+"""Loaded before any test module, hence before torch: see the package's own comment on waiting threads.
+
+Says what a tier means. `tests/unit` and `tests/stages` start no program, so that `make test-fast` may run them after
+each edit: a test there that starts one fails unless it is marked `process`. `tests/processes` holds files that are
+about programs: workers, command lines, the chart as Helm draws it.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -9,10 +14,47 @@ import pytest
 
 import scenewright_stages  # noqa: F401 - sets the OpenMP wait policy
 
-# Helpers that tests of several folders share.
+# Helpers that tests of several folders share, and the project's own tools.
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from cluster_sharing import FilesAndTwoClusters, end_of_test
+
+_PROGRAMS_OF_FIXTURES = {"browser", "s3_server", "small_disk"}
+_WITHOUT_PROGRAMS = ("tests/unit/", "tests/stages/")
+_LOOKUPS = {"gcc", "cc", "ld", "objdump", "ldconfig", "uname", "lscpu"}
+"""What the standard library asks once a process, wherever the first caller is."""
+_started: list[str] = []
+
+
+def _note_program(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook that keeps the name of each program and each fork."""
+    if event in ("os.fork", "os.posix_spawn", "os.system"):
+        _started.append(event)
+    elif event == "subprocess.Popen":
+        program = Path(str(arguments[0] or arguments[1][0])).name
+        if program not in _LOOKUPS:
+            _started.append(program)
+
+
+sys.addaudithook(_note_program)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks `process` what has a browser, an S3 server or a mounted disk."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _PROGRAMS_OF_FIXTURES.intersection(item.fixturenames):
+            item.add_marker("process")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fails a test that starts a program in a tier that starts none."""
+    before = len(_started)
+    yield
+    if item.nodeid.startswith(_WITHOUT_PROGRAMS) and not item.get_closest_marker("process"):
+        programs = _started[before:]
+        assert not programs, f"starts {', '.join(programs)}: mark it `process`, or move it to tests/processes"
 
 
 @pytest.hookimpl(wrapper=True)

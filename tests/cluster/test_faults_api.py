@@ -37,7 +37,9 @@ def check(bench: Bench, names: list[str]) -> None:
     bench.check_each_job_once(names)
 
 
-@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "all at once" else pytest.param(kind, marks=pytest.mark.soak) for kind in FAULTS]
+)
 def test_faults_on_the_way_to_the_api_server(bench: Bench, kind: str) -> None:
     with bench.cluster.fault_proxy(SEED) as proxy:
         operator = bench.operator(proxy=proxy).start().wait_ready()
@@ -52,6 +54,7 @@ def test_faults_on_the_way_to_the_api_server(bench: Bench, kind: str) -> None:
         assert not ends or FAULTS[kind].gone
 
 
+@pytest.mark.soak
 def test_the_api_server_is_restarted(bench: Bench) -> None:
     operator = bench.operator().start().wait_ready()
     names = bench.begin()
@@ -62,6 +65,7 @@ def test_the_api_server_is_restarted(bench: Bench) -> None:
     assert operator.running
 
 
+@pytest.mark.soak
 def test_etcd_is_away_for_twenty_seconds(bench: Bench) -> None:
     """Longer than the lease: the operator stops acting and begins again, for nobody else has taken over."""
     operator = bench.operator().start().wait_ready()

@@ -21,6 +21,7 @@ def kill_while(bench: Bench, operator: op.OperatorProcess, kills: int, longest: 
         operator.start()
 
 
+@pytest.mark.soak
 def test_killed_at_random_moments(bench: Bench) -> None:
     operator = bench.operator().start().wait_ready()
     names = bench.begin()
@@ -44,6 +45,7 @@ def test_down_while_everything_ends(bench: Bench) -> None:
     bench.check_each_job_once(names)
 
 
+@pytest.mark.soak
 def test_two_operators_fight_for_the_lease(bench: Bench) -> None:
     first, second = bench.operator("operator-a"), bench.operator("operator-b")
     first.start().wait_ready()
@@ -75,6 +77,7 @@ def names_of(jobs: list[dict[str, Any]]) -> set[str]:
     return {job["metadata"]["name"] for job in jobs}
 
 
+@pytest.mark.soak
 def test_objects_on_one_output_take_turns_though_the_operator_is_killed(bench: Bench) -> None:
     """Two objects on each output, the same or a nested one: never a Job of one before the last one of the other."""
     operator = bench.operator().start().wait_ready()

@@ -57,6 +57,7 @@ def check_no_index_has_failed(bench: Bench) -> None:
     assert {pod["metadata"]["annotations"].get(FAILURES, "0") for pod in succeeded} == {"0"}
 
 
+@pytest.mark.soak
 def test_pods_are_evicted_more_often_than_they_may_fail(bench: Bench) -> None:
     operator = bench.operator().start().wait_ready()
     names = begin_hanging(bench)
@@ -77,6 +78,7 @@ def test_pods_are_evicted_more_often_than_they_may_fail(bench: Bench) -> None:
     bench.check_nothing_is_left()
 
 
+@pytest.mark.soak
 def test_kubelets_refuse_pods_at_their_admission(bench: Bench) -> None:
     """At least one of each object, and a third of all first ones: those of index and publish too."""
     operator = bench.operator().start().wait_ready()
@@ -96,6 +98,7 @@ def step_of(pod: dict[str, Any]) -> str:
     return str(pod["metadata"]["labels"]["scenewright.io/step"])
 
 
+@pytest.mark.soak
 def test_every_stage_pod_is_killed_once(bench: Bench) -> None:
     """As by the kernel when memory is short: each index is tried again, and nothing else is."""
     operator = bench.operator().start().wait_ready()

@@ -35,6 +35,7 @@ def live_jobs_by_owner_and_step(bench: Bench) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.soak
 def test_jobs_and_pods_are_deleted_by_hand(bench: Bench) -> None:
     bench.operator().start().wait_ready()
     names = bench.begin(seconds=(0.5, 3.0 + OBJECTS / 10))
@@ -110,6 +111,7 @@ def make_namespace_again(bench: Bench, seconds: float) -> None:
     bench.cluster.create_namespace(bench.namespace)
 
 
+@pytest.mark.soak
 def test_a_namespace_whose_pods_have_failed_is_not_held_by_our_jobs(bench: Bench) -> None:
     """The Job controller keeps a failed Pod of such a Job until its replacement is there, which nobody may create."""
     bench.operator().start().wait_ready()
@@ -151,6 +153,7 @@ def wait_all_say(bench: Bench, why: str) -> None:
     op.eventually(look, 60 + seconds_for(OBJECTS), f"every object says {why}", 1.0)
 
 
+@pytest.mark.soak
 def test_pod_security_refuses_pods_and_every_object_says_so(bench: Bench) -> None:
     """All that we make meets the restricted standard; what a policy of others adds to it may not."""
     bench.operator().start().wait_ready()

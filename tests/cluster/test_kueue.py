@@ -136,6 +136,7 @@ def test_a_job_is_admitted_evicted_in_mid_run_and_admitted_again(bench: Bench, c
     assert shards == dict.fromkeys("0123", 1), "what was done before the eviction is not done again"
 
 
+@pytest.mark.soak
 def test_many_objects_share_a_queue_that_takes_jobs_away(bench: Bench, controller: QueueController) -> None:
     print(f"seed {SEED}")
     bench.operator().start().wait_ready()

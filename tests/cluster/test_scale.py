@@ -28,6 +28,7 @@ def measured(script: str, *arguments: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("control_plane")
+@pytest.mark.soak
 def test_forty_objects_stay_within_what_no_other_work_can_change() -> None:
     """Requests of work, memory and status; Argo Workflows v4 needs 28.6 requests for an object of five steps.
 

@@ -16,6 +16,7 @@ from typing import Any
 import operator_process as op
 import pytest
 import yaml
+from agreement import assert_status_agrees
 from operator_fixtures import Bench, bench, serving
 from pod_runner import REAL, PodRunner
 from s3_fixtures import s3_bucket, s3_server
@@ -115,6 +116,9 @@ def test_a_training_run_waits_for_its_data_set_and_that_for_a_person(
     assert [code for step, code in pods.ended if step == "fit"] == [-signal.SIGKILL, 0]
     assert "continues from the state saved at step" in pods.log()
     assert tree(jobs.output) == tree_of_a_local_run(tmp_path)
+    for document, prefix in ((cards, ""), (letters, "tuning_runs/letters/")):
+        summary = json.loads(jobs.output.get_bytes(f"{prefix}{layout.SUMMARY}"))
+        assert_status_agrees(read(bench, document), summary)
 
 
 def has_saved(jobs: ToyJobs) -> bool:

@@ -84,6 +84,7 @@ def suspensions(draws: random.Random) -> list[Orders]:
     return [*orders, QUICK]
 
 
+@pytest.mark.soak
 def test_suspended_processes_lose_at_most_one_sample_each(
     tmp_path: Path, s3_bucket: str, whole: dict[str, bytes]
 ) -> None:
@@ -157,6 +158,7 @@ class Outage:
         return bool(times) and min(times) < self.began < max(times)
 
 
+@pytest.mark.soak
 def test_processes_outlive_storage_that_is_slow_and_then_away(
     tmp_path: Path, s3_bucket: str, s3_server: StorageServer, whole: dict[str, bytes]
 ) -> None:
@@ -188,6 +190,7 @@ def test_processes_outlive_storage_that_is_slow_and_then_away(
     assert_whole(job, whole)
 
 
+@pytest.mark.soak
 def test_slow_uploads_hold_the_work_back_and_neither_memory_nor_scratch_grow(
     tmp_path: Path, s3_bucket: str, s3_server: StorageServer
 ) -> None:

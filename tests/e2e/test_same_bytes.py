@@ -113,6 +113,7 @@ def test_a_coarse_parameter_runs_coarse_and_render_again_and_nothing_else(copied
     assert not changed & {"a/input.png", "a/outpaint.png", "a/depth.png"}
 
 
+@pytest.mark.soak
 def test_kills_at_random_moments_leave_the_same_tree_and_nothing_stored_is_done_again(
     whole: Whole, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from agreement import assert_numbers_agree
 from killing import await_ends, children
 from toy_packages import (
     AWAITING,
@@ -97,6 +98,9 @@ def run_with_choices(jobs: ToyJobs) -> dict[Phase, float]:
     last = scenewright("run", cards, letters)
     assert last.returncode == SAMPLES_FAILED, last.stdout + last.stderr
     assert "letters: 1 sample done" in last.stdout
+    if not jobs.uri.startswith("s3://"):
+        for output in ("out", "out/tuning_runs/letters"):
+            assert_numbers_agree(Path(jobs.uri) / output)
     times.append(time.monotonic())
     first_run, _, choice, last_run = (after - before for before, after in pairwise(times))
     return {"first run": first_run, "choice": choice, "last run": last_run}
@@ -169,6 +173,7 @@ def test_a_killed_rank_continues_from_the_saved_state_and_its_numbers_are_on_the
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.soak
 def test_a_process_killed_at_a_random_moment_on_s3_or_a_disk_costs_nothing_but_time(
     tmp_path: Path, s3_bucket: str, whole: Whole
 ) -> None:

@@ -52,6 +52,16 @@ def assert_numbers_agree(output: Path, job: Mapping[str, Any] | None = None, ter
         assert wall[1] == duration_text(summary["times"]["total"]["wallSeconds"])
 
 
+def assert_status_agrees(status: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Asserts that an object's status counts the units of the summary and starts its warnings as that does."""
+    samples = {word: number for word, number in summary["samples"].items() if number}
+    assert {word: number for word, number in status["samples"].items() if number} == samples
+    shown = [
+        warning.removesuffix("…") for warning in status.get("warnings", []) if not warning.endswith(layout.SUMMARY)
+    ]
+    assert all(map(str.startswith, summary["warnings"], shown)) and len(shown) >= min(len(summary["warnings"]), 1)
+
+
 def _assert_page(path: Path, units: Mapping[str, int], summary: Mapping[str, Any]) -> None:
     """A page that counts samples counts these; the page of a single scene has its time."""
     if not path.exists():

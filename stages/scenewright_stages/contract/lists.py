@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scenewright_stages.contract.errors import ConfigurationError, SampleError
+from scenewright_stages.contract.notes import found_and_not_used
 
 URI_FIELDS = ("uri", "file_name", "image", "path")
 """Fields that name a sample's file; the first that is there counts."""
@@ -106,6 +107,14 @@ def refuse_misspelt(rows: Sequence[Row], known: Collection[str], uri: str) -> No
         for name in row.values:
             if name not in known and (close := difflib.get_close_matches(name, known, 1, _SIMILAR)):
                 raise _refused(uri, row.line, f"field {shown(name)} is not read; did you mean {close[0]!r}?")
+
+
+def unread_fields(rows: Sequence[Row], known: Collection[str]) -> tuple[str, ...]:
+    """A note that names the fields that no reader of this list knows; empty if there is none."""
+    why = f"read are {', '.join(sorted(known))}"
+    names = dict.fromkeys(name for row in rows for name in row.values if name not in known)
+    note = found_and_not_used({f"field {shown(name)}": why for name in names})
+    return (note,) if note else ()
 
 
 def named_file(row: Row, uri: str) -> str:

@@ -7,10 +7,12 @@ no harm.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field, FiniteFloat
 
+from scenewright_stages.contract.layout import SUMMARY
 from scenewright_stages.contract.params import Params
 
 MAXIMUM_REPORT_BYTES = 3500
@@ -25,6 +27,7 @@ PACKAGE_MISSING = "PackageMissing"
 """Reason of a process that lacks a Python package."""
 MAXIMUM_FAILURES = 20
 MAXIMUM_FAILURE_BYTES = 150
+MAXIMUM_WARNINGS = 10
 MAXIMUM_WARNING_BYTES = 200
 MAXIMUM_CHOSEN = 12
 
@@ -142,17 +145,23 @@ class Report(Params):
         """At most 3,500 bytes of UTF-8 JSON.
 
         Messages are cut first. Then warnings, failures, outputs, the message and stages are dropped, in this order.
+        Warnings that are left out are counted in the last line: the summary has them all.
         """
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         data["failures"] = [_cut_failure(failure) for failure in data.get("failures", [])[:MAXIMUM_FAILURES]]
-        warnings = data.get("warnings", [])[:10]
-        data["warnings"] = [cut(text, 1000) for text in warnings]
+        warnings = data.get("warnings", [])
+        shown = len(warnings) if len(warnings) <= MAXIMUM_WARNINGS else MAXIMUM_WARNINGS - 1
+        data["warnings"] = _first(warnings, shown, 1000)
         data["outputs"] = {name: cut(text, 300) for name, text in data.get("outputs", {}).items()}
         data["chosen"] = dict(list(data.get("chosen", {}).items())[:MAXIMUM_CHOSEN])
         data["message"] = cut(data.get("message", ""), 600)
         encoded = _encode(data)
         if len(encoded) > MAXIMUM_REPORT_BYTES:
-            data["warnings"] = [cut(text, MAXIMUM_WARNING_BYTES) for text in warnings]
+            data["warnings"] = _first(warnings, shown, MAXIMUM_WARNING_BYTES)
+            encoded = _encode(data)
+        while len(encoded) > MAXIMUM_REPORT_BYTES and shown:
+            shown -= 1
+            data["warnings"] = _first(warnings, shown, MAXIMUM_WARNING_BYTES)
             encoded = _encode(data)
         while len(encoded) > MAXIMUM_REPORT_BYTES and _drop_one(data):
             encoded = _encode(data)
@@ -174,6 +183,13 @@ def cut(text: str, limit: int) -> str:
     if len(encoded) <= limit:
         return plain
     return encoded[: limit - 3].decode(errors="ignore") + "…"
+
+
+def _first(warnings: Sequence[str], shown: int, limit: int) -> list[str]:
+    """The first warnings, each cut to `limit` bytes, and a line that counts the others."""
+    left = len(warnings) - shown
+    lines = [cut(text, limit) for text in warnings[:shown]]
+    return [*lines, f"{left} more warning{'s' * (left != 1)} in {SUMMARY}"] if left else lines
 
 
 def _encode(data: dict[str, Any]) -> bytes:

@@ -19,7 +19,9 @@ _NEXT_STEPS = (
     NextStep(
         "Train a fixer with these pairs: a TuningRun that names this job, or upstream's trainer with", "difix/data.json"
     ),
-    NextStep("Change how scenes are spoilt and run again; what has not changed is kept:", "scenewright run JOB.yaml"),
+    NextStep(
+        "Add to the same command to spoil scenes in fewer ways; all else is kept:", "--set strategies.underfit=[]"
+    ),
 )
 MEASURES = (
     Measure("psnr", "pair", False, "Farthest from the photograph", "PSNR of the render, dB"),
@@ -44,7 +46,7 @@ class PairsReporter(DatasetReporter):
             measures=MEASURES,
             distributions=_distributions(overview),
             describe=_cards,
-            next_steps=_NEXT_STEPS,
+            next_steps=_NEXT_STEPS if overview.done else _NEXT_STEPS[1:],
         )
 
 

@@ -26,6 +26,7 @@ from scenewright_stages.contract.lists import (
     read_rows,
     refuse_misspelt,
     refuse_repeated,
+    unread_fields,
 )
 from scenewright_stages.contract.naming import paired_files, stem_of, unique_ids
 from scenewright_stages.contract.samples import SOURCE
@@ -108,6 +109,8 @@ def _of_list(view: InputView) -> list[Listed]:
         if mask := file_in(row, MASK, view.single):
             files[MASK] = _uri(mask, view, row.line)
         found.append(_listed(photo, ids[name], files, row))
+    if found:
+        found[0] = replace(found[0], notes=(*found[0].notes, *unread_fields(rows, _FIELDS)))
     return found
 
 

@@ -72,7 +72,7 @@ class ReferenceReporter(DatasetReporter):
             galleries=tuple(_galleries(images)),
             tables=tuple(_tables(images, params)) if params.annotate.enabled else (),
             describe=_cards,
-            next_steps=_next_steps(params),
+            next_steps=_next_steps(params, bool(images)),
         )
 
 
@@ -180,12 +180,10 @@ def _degradations(metrics: Mapping[str, Any]) -> Iterator[str]:
             yield words if value is True else f"{words} {value:.2g}" if isinstance(value, float) else f"{words} {value}"
 
 
-def _next_steps(params: ReferenceObjectParams) -> tuple[NextStep, ...]:
+def _next_steps(params: ReferenceObjectParams, labelled: bool) -> tuple[NextStep, ...]:
     folder = "07_cv_combined_dataset" if params.augment.enabled else "06_yolo_dataset"
-    change = NextStep(
-        "Change it and run again; only what depends on it is made:", "scenewright run JOB.yaml --set prompts.count=20"
-    )
-    if not params.annotate.enabled:
+    change = NextStep("Add to the same command; only what depends on it is made:", "--set prompts.count=20")
+    if not (params.annotate.enabled and labelled):
         return (change,)
     return NextStep("Train with any YOLO trainer:", f"yolo segment train data={folder}/dataset.yaml"), change
 

@@ -21,8 +21,8 @@ PAIR = PairFiles(("segment", "input"), "as photographed", ("recombine", "output"
 _NEXT_STEPS = (
     NextStep("Train with the pairs:", 'datasets.load_dataset("imagefolder", data_dir="FOLDER OF THIS PAGE")'),
     NextStep(
-        "Change the light and run again; photographs and outlines are kept:",
-        "scenewright run JOB.yaml --set variants=8",
+        "Add to the same command for more lights; photographs and outlines are kept:",
+        "--set variants=8",
     ),
 )
 MEASURES = (
@@ -53,7 +53,7 @@ class RelightReporter(DatasetReporter):
             lights=tuple(_light_point(lights[place]) for place in evenly_spaced(len(lights), SHOWN_LIGHTS)),
             light_count=len(lights),
             describe=_cards,
-            next_steps=_NEXT_STEPS,
+            next_steps=_NEXT_STEPS if overview.done else _NEXT_STEPS[1:],
         )
 
 

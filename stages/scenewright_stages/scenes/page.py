@@ -129,7 +129,7 @@ def scene_facts(
     splats = next((file.path for file in _splat_files(outcome, last_stage)), "")
     opened = (NextStep("Open it in any viewer of Gaussian splats, such as SuperSplat:", splats),) if splats else ()
     return SceneData(
-        title=outcome.sample.id,
+        title=job_name(job) if results.units.total == 1 else outcome.sample.id,
         pipeline=pipeline,
         state=state_of(outcome),
         spec_hash=str(job.get("workHash", "")),

@@ -120,10 +120,12 @@ def flight_quality(scene: GaussianScene, frames: Sequence[Frame], flight: Flight
 
 def nearest_distance(means: NDArray[np.float32], cameras: Sequence[Camera]) -> float:
     """Smallest distance in metres between any camera centre and any Gaussian's mean, (N, 3)."""
-    centres = np.stack([camera.position for camera in cameras]).astype(np.float32)
+    # Relative to the first centre: far from the origin, squares of float32 coordinates cancel.
+    origin = cameras[0].position
+    centres = np.stack([camera.position - origin for camera in cameras]).astype(np.float32)
     nearest = np.inf
     for start in range(0, len(means), _POINTS_PER_CHUNK):
-        block = means[start : start + _POINTS_PER_CHUNK]
+        block = (means[start : start + _POINTS_PER_CHUNK] - origin).astype(np.float32)
         squared = (block**2).sum(1)[:, None] - 2.0 * block @ centres.T + (centres**2).sum(1)[None, :]
         nearest = min(nearest, float(squared.min()))
     return float(np.sqrt(max(nearest, 0.0)))

@@ -334,6 +334,11 @@ class RenderParams(Params):
         description="Degree of the spherical harmonics in the PLY file. 3 adds 45 zeros (f_rest_*) to each "
         "Gaussian, for viewers that insist on them.",
     )
+    drop_invisible: bool = Field(
+        default=False,
+        description="Leave Gaussians that are less opaque than 1/255 out of the PLY file: it is smaller and looks the "
+        "same, for renderers skip them.",
+    )
     gaussians_ply_path: str = Field(
         default="",
         max_length=200,

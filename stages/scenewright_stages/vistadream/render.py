@@ -94,7 +94,9 @@ def quality_remedies(params: VistaDreamParams, motion: Motion) -> Remedies:
 
 
 def published(scene: GaussianScene, render: RenderParams) -> GaussianScene:
-    """The scene as its PLY holds it: unit quaternions, harmonics of the degree that was asked for."""
+    """The scene as its PLY holds it: unit quaternions, and the degree and the Gaussians that were asked for."""
+    if render.drop_invisible:
+        scene = scene.select(torch.sigmoid(scene.opacity_logits) >= 1 / 255)
     whole = scene.with_harmonics((render.gaussians_ply_degree + 1) ** 2)
     return replace(whole, quaternions=torch.nn.functional.normalize(whole.quaternions, dim=1))
 

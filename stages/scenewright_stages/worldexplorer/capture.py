@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.vision.gaussians.kernels.harmonics import C0
-from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import start_points
@@ -80,14 +79,10 @@ class WorldCapture:
     def start(self, count: int, seed: int) -> tuple[GaussianScene, list[str]]:
         """Initial Gaussians at the points, and warnings about them."""
         cameras, pictures = [each.camera for each in self.train], [each.srgb for each in self.train]
-        found = start_points(self.points, self.colours, cameras, pictures, seed, count)
+        valid = [each.valid for each in self.train]
+        found = start_points(self.points, self.colours, cameras, pictures, seed, count, valid)
         note = f"{found.seeded} start points are random: the work folder brings hardly any"
         return found.scene(), [note] if found.seeded else []
-
-
-def views_of(photographs: Iterable[Photograph]) -> list[View]:
-    """The photographs as training views."""
-    return [View(each.camera, torch.from_numpy(each.srgb).float() / 255) for each in photographs]
 
 
 def write_capture(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from scenewright_stages.scenes.captures import view_of
 from scenewright_stages.scenes.flight import Flight
 from scenewright_stages.scenes.quality import nearest_distance
 from scenewright_stages.vision.gaussians.evaluation import evaluate
@@ -21,7 +22,7 @@ from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.geometry.points import project
 from scenewright_stages.vision.types import Float32Array, Float64Array, Mask
-from scenewright_stages.worldexplorer.capture import WorldCapture, views_of
+from scenewright_stages.worldexplorer.capture import WorldCapture
 from scenewright_stages.worldexplorer.params import WalkParams
 
 MAXIMUM_MEAN_UNCOVERED, MAXIMUM_FRAME_UNCOVERED, MINIMUM_CENTRE_PSNR = 0.01, 0.04, 30.0
@@ -155,9 +156,11 @@ def walk_quality(
 
 def picture_quality(scene: GaussianScene, capture: WorldCapture, renderer: Renderer) -> dict[str, Any]:
     """PSNR of the views from the centre, and of the held-out paths."""
-    found: dict[str, Any] = {"centre_psnr": round(evaluate(scene, views_of(capture.central()), renderer).psnr, 3)}
+    found: dict[str, Any] = {
+        "centre_psnr": round(evaluate(scene, [view_of(each) for each in capture.central()], renderer).psnr, 3)
+    }
     if capture.held_out:
-        quality = evaluate(scene, views_of(capture.held_out), renderer)
+        quality = evaluate(scene, [view_of(each) for each in capture.held_out], renderer)
         found["held_out"] = {"views": len(capture.held_out), **quality.to_json()}
     return found
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
-from scenewright_stages.scenes.captures import train_resumably, training_settings
+from scenewright_stages.scenes.captures import train_resumably, training_settings, view_of
 from scenewright_stages.scenes.frames import stage_renderer
 from scenewright_stages.vision.gaussians.objective import OptimisationSettings
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.training import TrainingSettings
-from scenewright_stages.worldexplorer.capture import read_world_capture, views_of
+from scenewright_stages.worldexplorer.capture import read_world_capture
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 
 
@@ -51,7 +51,7 @@ class TrainStage(Stage[WorldExplorerParams]):
             start = GaussianScene.load_npz(made)
         else:
             start, warnings = capture.start(inputs.params.training.start_points, inputs.seed)
-        views = views_of(capture.train)
+        views = [view_of(each) for each in capture.train]
         scene = train_resumably(start, views, settings, self.renderer, self.context, inputs)
         path = inputs.workspace / "scene.npz"
         scene.to("cpu").save_npz(path)

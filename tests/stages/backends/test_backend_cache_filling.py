@@ -173,6 +173,7 @@ def _fill(cache: Path, mirror: Path) -> None:
     fill_cache(WEIGHTS, cache, SlowSource(StoreSource(mirror.as_uri()), 0.05), ignore)
 
 
+@pytest.mark.process
 def test_fillers_beside_each_other_do_no_harm(tmp_path: Path) -> None:
     cache, mirror = tmp_path / "cache", tmp_path / "mirror"
     mirror_in(mirror)
@@ -185,6 +186,7 @@ def test_fillers_beside_each_other_do_no_harm(tmp_path: Path) -> None:
     assert [filler.exitcode for filler in fillers] == [0, 0, 0, 0] and not leftovers(cache)
 
 
+@pytest.mark.process
 def test_what_a_killed_filler_left_is_removed_and_a_living_ones_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from scenewright_stages.contract.errors import ConfigurationError
 ALL_BACKENDS = [pytest.param(spec, id=f"{spec.capability}-{spec.name}") for spec in registry.backends()]
 
 
+@pytest.mark.process
 def test_the_registry_loads_nothing_heavy() -> None:
     program = (
         "import sys; from scenewright_stages.backends.runtime import choices, registry;"

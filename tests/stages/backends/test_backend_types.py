@@ -37,6 +37,7 @@ WRONG = (
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_mypy_knows_what_a_capability_gives(tmp_path: Path) -> None:
     (tmp_path / "right.py").write_text(PROGRAM)
     (tmp_path / "wrong.py").write_text(PROGRAM + "\n".join(WRONG))

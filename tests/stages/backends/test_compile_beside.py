@@ -36,6 +36,8 @@ from scenewright_stages.backends.runtime.compile_child import CallFacts, Job, Te
 from scenewright_stages.backends.runtime.loading import ModelContext, ModelPool
 from scenewright_stages.vision.cuda_graphs import ReplayedCalls
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(autouse=True)
 def compile_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -421,6 +423,7 @@ def test_a_child_that_cannot_call_the_network_says_why(beside_process: CompileBe
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_the_parent_finds_all_that_the_child_compiled(cache: Path) -> None:
     """FLUX by inductor: no miss in either of its caches. A second process then begins compiled.
 

@@ -139,6 +139,7 @@ class NovaDepth(WeightlessBackend):
 
 
 @pytest.mark.parametrize("scale", ["metric", "relative"])
+@pytest.mark.process
 def test_a_new_backend_is_its_file_and_its_facts(tmp_path: Path, scale: str) -> None:
     """Every pipeline that asks for depth can name it at once; relative depth serves no world, and keeps its fields."""
     (tmp_path / "nova.py").write_text(NOVA)

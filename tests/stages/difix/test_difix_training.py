@@ -265,6 +265,7 @@ def test_what_is_exchanged_is_no_copy_however_it_lies() -> None:
         laid_flat(numbers[:, ::2])
 
 
+@pytest.mark.process
 def test_processes_add_up_and_agree(tmp_path: Path) -> None:
     rendezvous = (tmp_path / "rendezvous").as_uri()
     with second_rank(rendezvous), assembled(Ranks(0, 2, rendezvous), "cpu") as team:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from agreement import assert_numbers_agree
 from capture_folders import write_rooms
 from toy_packages import COMMAND
+
+pytestmark = pytest.mark.process
 
 TRAINING = {"steps": 40, "segment": 20, "startPoints": 800, "maximum": 1500}
 
@@ -61,6 +64,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ran(folder: Path) -> Path:
     result = scenewright("run", *(folder / f"{name}.yaml" for name in ("scene", "tuning", "pairs")))
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    for output in ("out", "out/tuning_runs/fixer", "scene"):
+        assert_numbers_agree(folder / output)
     return folder
 
 
@@ -121,6 +126,7 @@ def test_a_smaller_data_set_deletes_its_own_files_and_none_of_the_runs(ran: Path
     assert any("underfit" in path.name for path in (out / "samples").iterdir())
     result = scenewright("run", ran / "pairs.yaml", "--set", "strategies.underfit=[]")
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+    assert_numbers_agree(ran / "out", terminal=result.stdout)
     left = [path.name for path in (out / "samples").iterdir() if any(path.iterdir())]
     assert left
     assert not any("underfit" in name for name in left)

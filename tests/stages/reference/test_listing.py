@@ -216,3 +216,11 @@ def test_points_in_a_cell(cell: str, points: object) -> None:
     (found,) = list_objects(Files({"l.csv": f"uri,mask,class,points\ncoffee.png,,cup,{cell}\n".encode()}, "l.csv"))
     assert found.attributes.get("points") == points
     assert (found.rejected is None) == (points is not None)
+
+
+def test_fields_that_nobody_reads_are_named_once() -> None:
+    cups = [{"uri": f"cup{n}.png", "weight": n, "shelf": "b"} for n in range(3)]
+    listed = list_objects(of_lines(*cups))
+    (note,) = [note for each in listed for note in each.notes]
+    assert note.startswith("found and not used: field 'weight', field 'shelf' (read are box, class, ")
+    assert not [note for each in list_objects(of_lines({"uri": "cup.png", "class": "cup"})) for note in each.notes]

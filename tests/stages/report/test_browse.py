@@ -90,6 +90,7 @@ def masked_page(tmp_path: Path) -> str:
     return page([Entry(each.title, {**each.facets, "State": "done"}, (look,), each.path) for each in cards])
 
 
+@pytest.mark.process
 def test_cards_filter_link_and_drop_their_outlines(masked_page: str, browser: Chromium, tmp_path: Path) -> None:
     with visit(browser, masked_page, tmp_path) as seen:
         cards = seen.page.locator("[data-list] > li")

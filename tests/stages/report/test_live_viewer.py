@@ -85,6 +85,7 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
         process.stdout.close()
 
 
+@pytest.mark.process
 def test_a_viewer_sees_the_scene_grow_although_each_stage_is_a_process_of_its_own(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_viewer_sees_the_scene_grow_although_each_stage_is_a_process_of_its_ow
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_the_commands_own_viewer_shows_what_the_job_makes_and_ends_with_it(tmp_path: Path) -> None:
     settings = ("maxResolution=64", "initialize.iterations=2", "render.maxFrames=4")
     command = [sys.executable, "-m", "scenewright.cli.main", "run", str(PHOTOGRAPH), "--rerun"]

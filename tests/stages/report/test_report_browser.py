@@ -108,6 +108,7 @@ def wait_for_change(seen: Visit, first: Pixels, enough: Callable[[float], bool],
         seen.page.wait_for_timeout(100)
 
 
+@pytest.mark.process
 def test_clusters_appear_where_the_camera_sees_them_and_not_mirrored(browser: Browser, tmp_path: Path) -> None:
     with visit(browser, page_with(three_clusters()), tmp_path) as seen:
         assert seen.state == "ready"

@@ -61,6 +61,7 @@ def test_without_any_node_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -
         build_viewer.find_node()
 
 
+@pytest.mark.process
 def test_an_old_node_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("node", "npm"):
         (tmp_path / name).write_text("#!/bin/sh\necho v12.22.0\n")
@@ -71,6 +72,7 @@ def test_an_old_node_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert build_viewer._node_on_path() is not None
 
 
+@pytest.mark.process
 def test_a_failing_step_reports_its_output_and_leaves_no_bundle(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = NodeTools(("/bin/false",), ("/bin/sh", "-c", "echo registry unreachable >&2; exit 7"))
     monkeypatch.setattr(build_viewer, "find_node", lambda: failing)

@@ -46,7 +46,7 @@ def page_data(name: str = "portraits") -> DatasetData:
         galleries=(Gallery("Views", "As it was turned.", (Card(name, picture, ("tilt +6°",)),)),),
         tables=(Table("Leaks", "None may cross.", ("Group", "Number"), (("view", "6"), (name, "1"))),),
         gates=(Gate("Smallest persons", "Share of the picture", (pair,)),),
-        stages=(StageRow("segment", "Find the person", 12000, 2, 3, 600.0, 17.5),),
+        stages=(StageRow("segment", "Find the person", 12000, 2, 3, 600.0, per_second=17.5),),
         credits=(Credit("segment", "sam3", "facebook/sam3 main", "sam-license", 12000, name),),
     )
 

@@ -57,6 +57,7 @@ def test_splats_beside_the_picture_fade_over_a_margin_and_those_in_it_stay() -> 
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_the_first_view_is_the_paths_first_frame(browser: Browser, tmp_path: Path) -> None:
     """Off-centre and off the photograph's pose: compared with what the optimiser's renderer draws."""
     lens = CAMERA.intrinsics.copy()

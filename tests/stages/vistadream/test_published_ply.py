@@ -29,3 +29,10 @@ def test_quaternions_have_unit_length_and_the_degree_is_the_one_asked_for(
     torch.testing.assert_close(found.quaternions.norm(dim=1), torch.ones(20))
     torch.testing.assert_close(found.spherical_harmonics[:, :1], scene.spherical_harmonics)
     assert not found.spherical_harmonics[:, 1:].any()
+
+
+@pytest.mark.parametrize(("drop", "kept"), [(False, 4), (True, 2)])
+def test_what_no_renderer_draws_is_left_out_on_request(drop: bool, kept: int) -> None:
+    scene = GaussianScene.from_points(torch.rand(4, 3), torch.rand(4, 3), torch.full((4,), 0.1), 0.8)
+    scene.opacity_logits.copy_(torch.logit(torch.tensor([0.9, 0.001, 0.0039, 0.01])))
+    assert len(published(scene, RenderParams(drop_invisible=drop))) == kept

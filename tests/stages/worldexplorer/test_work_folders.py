@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from world_panoramas import room_panorama
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.inputs import Listed
 from scenewright_stages.contract.samples import SourceFile
+from scenewright_stages.scenes.captures import view_of
 from scenewright_stages.scenes.preparation import write_png
 from scenewright_stages.vision.gaussians.ply import read_ply
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -52,6 +54,11 @@ def finished(world: Chain, folder: Path, work: Path) -> Chain:
     for stage in (train, export):
         chain.run_one(stage, chain.root)
     return chain
+
+
+def write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    assert cv2.imwrite(str(path), mask)
 
 
 def metrics_of(chain: Chain) -> dict[str, Any]:
@@ -124,6 +131,22 @@ def test_a_work_folder_in_another_frame_becomes_the_same_world(world: Chain, tmp
         for chain in (other, own)
     )
     np.testing.assert_allclose(upright / SCALE, plain, rtol=0.15)
+
+
+def test_masks_of_a_work_folder_reach_training(world: Chain, tmp_path: Path) -> None:
+    folder = shutil.copytree(capture_of(world), tmp_path / "masked")
+    listed = json.loads((folder / "transforms.json").read_text())
+    for frame in listed["frames"]:
+        rows, columns = listed["h"], listed["w"]
+        mask = np.full((rows, columns), 255, np.uint8)
+        mask[:, : columns // 4] = 0
+        frame["mask_path"] = f"masks/{Path(frame['file_path']).name}"
+        write_mask(folder / frame["mask_path"], mask)
+    (folder / "transforms.json").write_text(json.dumps(listed))
+    capture = read_world_capture(folder, 8)
+    for photograph in (*capture.train, *capture.held_out):
+        mask = view_of(photograph).mask
+        assert mask is not None and not mask[:, : mask.shape[1] // 4].any() and mask[:, -mask.shape[1] // 4 :].all()
 
 
 def test_distances_are_seen_in_the_trained_scene(world: Chain, tmp_path: Path) -> None:

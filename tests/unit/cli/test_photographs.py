@@ -66,6 +66,7 @@ def test_a_pipeline_that_takes_no_photograph_is_refused_and_so_is_one_for_a_mani
         load_plans([manifest], Changes(pipeline="vistadream"))
 
 
+@pytest.mark.process
 def test_a_photograph_that_is_not_there_is_refused_as_the_input(tmp_path: Path) -> None:
     ended = CliRunner().invoke(app, ["run", str(tmp_path / "nothing.jpg"), "--output", str(tmp_path / "out")])
     assert ended.exit_code == 10

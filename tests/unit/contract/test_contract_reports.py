@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,3 +43,12 @@ def test_cut_text_is_never_longer_than_allowed(text: str, limit: int) -> None:
     short = cut(text, limit)
     assert len(short.encode()) <= limit
     assert short.endswith("…") or len(short) == len(text)
+
+
+@pytest.mark.parametrize(("number", "length"), [(10, 20), (11, 20), (30, 20), (10, 900), (30, 900), (200, 3)])
+def test_warnings_that_do_not_fit_are_counted(number: int, length: int) -> None:
+    told = [f"{index:03d} {'w' * length}" for index in range(number)]
+    kept = Report.from_bytes(Report(step="publish", warnings=told).to_bytes()).warnings
+    whole = [text for text in kept if text[:3].isdecimal() and text[3] == " " and text[4] == "w"]
+    left = [int(text.split()[0]) for text in kept if text.endswith("summary.json")]
+    assert len(kept) <= 10 and len(whole) + sum(left) == number

@@ -71,6 +71,7 @@ def test_a_failed_write_leaves_the_old_object_and_no_part(
     assert not any((tmp_path / TEMPORARY).iterdir())
 
 
+@pytest.mark.process
 def test_a_killed_writer_leaves_nothing_visible_and_its_litter_is_removed(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from scenewright_stages.store.local import LocalStore\n"

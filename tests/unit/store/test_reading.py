@@ -50,6 +50,7 @@ def test_lines_come_as_json_and_problems_as_one_line(tmp_path: Path, capsys: pyt
     assert "no such object" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_following_ends_with_its_input(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("unfinished")
     command = [sys.executable, "-m", "scenewright_stages.store.reading", "lines", str(tmp_path), r".*\.log", "--follow"]

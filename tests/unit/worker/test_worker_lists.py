@@ -69,3 +69,11 @@ def test_only_pipelines_that_take_lists_read_them() -> None:
     assert is_list("list.JSONL", KIND)
     assert not is_list("list.jsonl", InputKind((".png",)))
     assert not is_list("photo.png", KIND)
+
+
+@pytest.mark.parametrize("facts", [32, 33, 40])
+def test_facts_above_the_limit_are_named(facts: int) -> None:
+    (listed,) = parsed({"uri": "a.png", **{f"k{n}": n for n in range(facts)}})
+    assert len(listed.attributes) == 32
+    left = [f"k{n}" for n in range(32, facts)]
+    assert all(name in " ".join(listed.notes) for name in left[:4]) and bool(listed.notes) == bool(left)

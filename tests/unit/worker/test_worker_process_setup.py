@@ -78,6 +78,7 @@ print(faults() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a matter of the GNU C library")
+@pytest.mark.process
 def test_memory_of_freed_images_is_used_again() -> None:
     def faults(before: str) -> int:
         command = [sys.executable, "-c", FAULTS.format(before=before)]

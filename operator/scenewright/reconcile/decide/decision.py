@@ -26,6 +26,7 @@ from scenewright.reconcile.decide.endings import deletions
 from scenewright.reconcile.decide.finished import awaits_choice, keep_waiting, over
 from scenewright.reconcile.decide.memory import remembered, with_inputs
 from scenewright.reconcile.decide.preconditions import own_jobs, refused, started, suspended
+from scenewright_stages.contract.layout import SUMMARY
 from scenewright_stages.contract.reports import cut
 
 
@@ -140,9 +141,10 @@ def bounded(status: Status) -> Status:
     if any(stage.numbers for stage in status.stages) and size_of(status) > MAXIMUM_STATUS_BYTES:
         stages = [stage.model_copy(update={"numbers": {}}) if stage.finished_at else stage for stage in status.stages]
         status = status.model_copy(update={"stages": stages})
-    while (status.warnings or status.failures) and size_of(status) > MAXIMUM_STATUS_BYTES:
-        kept = {"warnings": []} if status.warnings else {"failures": status.failures[: len(status.failures) // 2]}
-        status = status.model_copy(update=kept)
+    if len(status.warnings) > 1 and size_of(status) > MAXIMUM_STATUS_BYTES:
+        status = status.model_copy(update={"warnings": [f"too long for the status: see {SUMMARY}"]})
+    while status.failures and size_of(status) > MAXIMUM_STATUS_BYTES:
+        status = status.model_copy(update={"failures": status.failures[: len(status.failures) // 2]})
     return status
 
 

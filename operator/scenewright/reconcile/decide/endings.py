@@ -26,7 +26,7 @@ from scenewright.reconcile.decide.context import (
     text_of,
 )
 from scenewright_stages.contract.errors import ExitCode
-from scenewright_stages.contract.reports import AWAITING, OUTPUT_IN_USE, Report, StageCounts, cut
+from scenewright_stages.contract.reports import AWAITING, MAXIMUM_WARNINGS, OUTPUT_IN_USE, Report, StageCounts, cut
 from scenewright_stages.contract.task import PUBLISH_STEP
 
 
@@ -264,7 +264,7 @@ def notes(report: Report) -> Json:
         )
         for each in report.failures[:20]
     ]
-    warnings = [cut(text, 200) for text in report.warnings[:10]]
+    warnings = [cut(text, 200) for text in report.warnings[:MAXIMUM_WARNINGS]]
     return {"failures": failures, "warnings": warnings, "rejected": report.rejected}
 
 

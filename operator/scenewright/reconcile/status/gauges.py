@@ -37,6 +37,7 @@ class ObjectGauges(Collector):
         yield _counted("scenewright_jobs", "Objects by phase.", ["kind", "phase"], phases)
         waiting: Counter[tuple[str, ...]] = Counter((each.key.kind, each.waiting) for each in stored if each.waiting)
         yield _counted("scenewright_waiting", "Objects that wait, by reason.", ["kind", "reason"], waiting)
+        yield from _longest_waits(stored)
         yield from self._pending()
         yield from _stages([each for each in stored if each.phase in ACTIVE])
         ordered = sorted(stored, key=lambda each: (each.phase not in ACTIVE, -each.created_at.timestamp()))
@@ -53,6 +54,18 @@ class ObjectGauges(Collector):
         yield _counted(
             "scenewright_pod_pending_seconds", "Age of the oldest Pod that has not started.", ["reason"], oldest
         )
+
+
+def _longest_waits(stored: Iterable[ObservedObject]) -> Iterator[Metric]:
+    """How long the object waits that has waited longest, by kind and reason."""
+    now, longest = datetime.now(UTC), defaultdict[tuple[str, ...], float](float)
+    for each in stored:
+        for condition in each.status.conditions:
+            if condition.type == "Waiting" and condition.status == "True" and condition.last_transition_time:
+                seconds = (now - datetime.fromisoformat(condition.last_transition_time)).total_seconds()
+                longest[each.key.kind, condition.reason] = max(longest[each.key.kind, condition.reason], seconds)
+    text = "How long the object has waited that waits longest."
+    yield _counted("scenewright_waiting_seconds", text, ["kind", "reason"], longest)
 
 
 def _stages(active: list[ObservedObject]) -> Iterator[Metric]:

@@ -20,7 +20,7 @@ from scenewright_stages.vision.types import Mask, Uint8Array
 Polarity = Literal["auto", "white", "black"]
 SAY_HOW = "say what is the object with maskPolarity (white or black) or maskClass (its number)"
 MASK_EMPTY = "MaskEmpty"
-"""Reason of a mask that marks nothing. Where a picture without its object is allowed, callers turn it into a rejection."""
+"""Reason of a mask that marks nothing. Callers that allow a picture without its object make it a rejection."""
 VOID = 255
 """In a mask of class numbers: a pixel that belongs to no class, drawn along outlines."""
 _LARGEST_CLASS = 64

@@ -25,6 +25,7 @@ from scenewright_stages.contract.lists import (
     refuse_repeated,
 )
 from scenewright_stages.contract.naming import unique_ids
+from scenewright_stages.contract.notes import found_and_not_used
 from scenewright_stages.contract.samples import SOURCE
 from scenewright_stages.worker.index.files import entry_facts, typed_names
 from scenewright_stages.worker.process.session import INPUT_FIELD
@@ -73,7 +74,10 @@ def _listed(row: Row, sample_id: str, path: str, uri: str, kind: InputKind) -> L
         for role in kind.sidecars
         if (file := file_in(row, role, uri))
     }
-    facts, rejected = entry_facts(_facts(row, kind), kind)
+    stated = _facts(row, kind)
+    too_many = dict.fromkeys(list(stated)[MAXIMUM_ATTRIBUTES:], f"a line may state {MAXIMUM_ATTRIBUTES} facts")
+    note = found_and_not_used(too_many)
+    facts, rejected = entry_facts(dict(list(stated.items())[:MAXIMUM_ATTRIBUTES]), kind)
     overrides = row.values.get(PARAMETERS, {})
     if rejected is not None:
         rejected = (rejected[0], f"line {row.line}: {rejected[1]}")
@@ -85,6 +89,7 @@ def _listed(row: Row, sample_id: str, path: str, uri: str, kind: InputKind) -> L
         facts,
         overrides if isinstance(overrides, dict) else {},
         rejected=rejected,
+        notes=(f"line {row.line}: {note}",) if note else (),
     )
 
 
@@ -121,13 +126,12 @@ def _absolute(path: str, folder: str) -> str:
 def _facts(row: Row, kind: InputKind) -> dict[str, Any]:
     known = {"id", PARAMETERS, *URI_FIELDS, *kind.sidecars}
     typed = typed_names(kind)
-    facts = {
+    return {
         # Text stays text, even if it looks like a number.
         name: value if typed.get(name) is str else _fact(value)
         for name, value in row.values.items()
         if name not in known
     }
-    return dict(list(facts.items())[:MAXIMUM_ATTRIBUTES])
 
 
 def _fact(value: Any) -> Any:

@@ -1,6 +1,0 @@
-"""Lets the tests import chains that are made by hand."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
