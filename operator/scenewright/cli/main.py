@@ -306,7 +306,10 @@ def export(
     ] = None,
     output_format: FormatOption = "text",
 ) -> None:
-    """Write finished scenes in the formats of other programs, and read every file back."""
+    """Write finished scenes for other programs.
+
+    Every file of splats is read back, and what it loses is measured.
+    """
     from scenewright.cli.commands.export import export_command
 
     arguments = [str(result), *(f"--to={each}" for each in to), f"--sample={sample}", f"--up={up}"]

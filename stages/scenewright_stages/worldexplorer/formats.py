@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scenewright_stages.contract.pipeline import StageSpec
 from scenewright_stages.contract.stage import StageInputs
+from scenewright_stages.scenes.captures import view_of
 from scenewright_stages.scenes.export.stage import FormatsStage
 from scenewright_stages.vision.gaussians.objective import View
 from scenewright_stages.vision.geometry.cameras import Camera
@@ -14,7 +15,6 @@ from scenewright_stages.worldexplorer.capture import read_world_capture
 from scenewright_stages.worldexplorer.export import read_walk
 from scenewright_stages.worldexplorer.params import WorldExplorerParams
 from scenewright_stages.worldexplorer.pipeline import stages
-from scenewright_stages.worldexplorer.quality import views_of
 
 
 class WorldFormats(FormatsStage):
@@ -28,7 +28,7 @@ class WorldFormats(FormatsStage):
 
     def pictures(self, inputs: StageInputs[WorldExplorerParams]) -> Sequence[View]:
         capture = read_world_capture(inputs.path("points", "capture"), inputs.params.training.held_out_every)
-        return views_of(capture.central())
+        return [view_of(each) for each in capture.central()]
 
     def chain(self) -> Iterable[StageSpec]:
         return stages(self.params)

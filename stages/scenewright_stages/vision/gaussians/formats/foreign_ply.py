@@ -262,4 +262,5 @@ def _drawable(scene: GaussianScene, left_out: dict[str, int]) -> torch.Tensor:
     for why, bad in zip(_REASONS, (~finite, finite & ~turned, finite & turned & ~near), strict=True):
         left_out[why] += int(bad.sum())
     scene.opacity_logits.clamp_(-_MOST_LOGIT, _MOST_LOGIT)
-    return finite & turned & near
+    good: torch.Tensor = finite & turned & near
+    return good
