@@ -58,6 +58,7 @@ def test_every_target_has_its_own_files() -> None:
     assert len(files) == len(set(files))
 
 
+@pytest.mark.process
 @needs_converter
 def test_a_ply_of_any_program_is_exported_and_measured(
     ply: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -124,7 +125,6 @@ def test_a_file_that_does_not_hold_the_scene_when_read_back_is_no_result(
 
 
 @pytest.mark.parametrize("up", [(0, 0, 1), (0, 0.6, -0.8), (0, 1, 0), (1, 0, 0)])
-@needs_converter
 def test_files_with_a_declared_up_axis_are_level(up: tuple[float, ...], ply: Path, tmp_path: Path) -> None:
     direction = np.array(up, np.float64)
     scene = read_ply(ply)

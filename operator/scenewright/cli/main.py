@@ -306,9 +306,9 @@ def export(
     ] = None,
     output_format: FormatOption = "text",
 ) -> None:
-    """Write finished scenes in the formats of other programs.
+    """Write finished scenes for other programs.
 
-    Every file is read back by another program before it counts.
+    Every file of splats is read back, and what it loses is measured.
     """
     from scenewright.cli.commands.export import export_command
 

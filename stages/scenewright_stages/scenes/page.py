@@ -41,6 +41,7 @@ from scenewright_stages.report.rows import (
     timings,
     warnings_of,
 )
+from scenewright_stages.scenes.downloads import downloads
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.scenes.splats import SplatScene, viewer_payload
 from scenewright_stages.vision.imaging.colour import unit_from_uint8
@@ -77,6 +78,7 @@ class SceneData:
         log: text shown verbatim, such as the coarse summary.
         guess: a sentence at the top on what was guessed and not measured.
         next_steps: what to do with the result.
+        downloads: files for other programs.
     """
 
     title: str
@@ -102,6 +104,7 @@ class SceneData:
     log: str = ""
     guess: str = ""
     next_steps: tuple[NextStep, ...] = ()
+    downloads: tuple[Link, ...] = ()
 
 
 def scene_facts(
@@ -140,6 +143,7 @@ def scene_facts(
         links=tuple(links(outcome, last_stage, link_labels)),
         guess=_guess(outcome),
         next_steps=(*opened, change),
+        downloads=tuple(downloads(outcome)),
     )
 
 
@@ -168,7 +172,7 @@ def render_scene(data: SceneData) -> str:
         ViewerNotBuiltError: there are splats to show, but the viewer script was never built.
         ValueError: a link leaves the page's folder.
     """
-    check_links(link.href for link in data.links)
+    check_links(link.href for link in (*data.links, *data.downloads))
     viewer = None if data.splats is None else viewer_payload(data.splats)
     return render_page(
         _TEMPLATES / "scene.html.j2",

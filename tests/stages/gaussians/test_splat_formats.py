@@ -23,7 +23,10 @@ from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.rotation import rotated
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
-pytestmark = pytest.mark.skipif(not PROGRAM.is_file(), reason="splat-transform is not installed")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not PROGRAM.is_file(), reason="splat-transform is not installed"),
+]
 TURN_Z = np.diag([-1.0, -1.0, 1.0])
 Reader = Callable[[Path], GaussianScene]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from scenewright_stages.vision.gaussians.formats.splat import read_splat, write_
 from scenewright_stages.vision.gaussians.formats.splat_transform import convert
 from scenewright_stages.vision.gaussians.formats.spz import read_spz
 from scenewright_stages.vision.gaussians.formats.usd import read_usd, write_usdc, write_usdz
-from scenewright_stages.vision.gaussians.ply import read_ply, write_ply
+from scenewright_stages.vision.gaussians.ply import ply_header, ply_table, read_ply
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.rotation import rotated
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -42,6 +42,8 @@ _LEAST_ALIKE = 30.0
 """dB to the PLY below which a file does not hold the scene: a reader or a writer has misunderstood it."""
 _ASSUMED_QUALITY = 30.0
 """dB of a scene against photographs, where none are known."""
+_PART = 250_000
+"""Splats that are written at a time."""
 _TURN_Z = np.diag([-1.0, -1.0, 1.0])
 """splat-transform turns a PLY so, which makes y up in GLB files."""
 
@@ -98,7 +100,8 @@ def write_formats(
         if len(found) != len(source.scene):
             raise FormatError(f"{path.name} holds {len(found)} of {len(source.scene)} splats when read back")
         turn = form.turn(source)
-        quality = judge.compare(rotated(found, turn.T), path.name)
+        quality = judge.compare(found, turn, path.name)
+        del found
         length = _size(path)
         written.outputs[output] = path
         written.metrics[name] = {"bytes": length, "share_of_ply": round(length / size, 4), **quality}
@@ -122,22 +125,30 @@ class _Judge:
         step = max(1, -(-len(source.pictures) // _JUDGED_PICTURES))
         self._pictures = list(source.pictures)[::step]
         self._frames = [self._draw(source.scene, camera) for camera in self._cameras]
-        self._quality = self._against_pictures(source.scene)
+        self._quality = self._against_pictures(source.scene, np.eye(3))
 
-    def compare(self, scene: GaussianScene, name: str) -> dict[str, Any]:
+    def compare(self, scene: GaussianScene, turn: Float64Array, name: str) -> dict[str, Any]:
         """How alike a scene is to the PLY, and what it loses against photographs, in dB.
+
+        Args:
+            turn: (3, 3) rotation from the PLY's frame to the scene's. The cameras are turned: there are fewer of them.
 
         Raises:
             FormatError: it is another scene.
         """
         alike = [
-            min(_BEST, float(-10 * torch.log10((self._draw(scene, camera) - frame).square().mean().clamp_min(1e-12))))
+            min(
+                _BEST,
+                float(
+                    -10 * torch.log10((self._draw(scene, _seen(camera, turn)) - frame).square().mean().clamp_min(1e-12))
+                ),
+            )
             for camera, frame in zip(self._cameras, self._frames, strict=True)
         ]
         mean = float(np.mean(alike))
         if mean < _LEAST_ALIKE:
             raise FormatError(f"{name} looks unlike the PLY when read back: {mean:.1f} dB")
-        own = self._against_pictures(scene)
+        own = self._against_pictures(scene, turn)
         if own is None or self._quality is None:
             # Independent errors add up.
             loss, basis = 10 * np.log10(1 + 10 ** ((_ASSUMED_QUALITY - mean) / 10)), "a scene of 30 dB"
@@ -154,10 +165,18 @@ class _Judge:
     def _draw(self, scene: GaussianScene, camera: Camera) -> torch.Tensor:
         return self._renderer.render(scene.to(self._renderer.device), [camera]).rgb[0].clamp(0, 1).cpu()
 
-    def _against_pictures(self, scene: GaussianScene) -> float | None:
+    def _against_pictures(self, scene: GaussianScene, turn: Float64Array) -> float | None:
         if not self._pictures:
             return None
-        return evaluate(scene.to(self._renderer.device), self._pictures, self._renderer).psnr
+        views = [replace(view, camera=_seen(view.camera, turn)) for view in self._pictures]
+        return evaluate(scene.to(self._renderer.device), views, self._renderer).psnr
+
+
+def _seen(camera: Camera, turn: Float64Array) -> Camera:
+    """The camera in a frame that is turned by (3, 3) `turn`."""
+    back = np.eye(4)
+    back[:3, :3] = turn.T
+    return camera.with_pose(camera.camera_from_world @ back)
 
 
 def scene_facts(source: Source) -> dict[str, Any]:
@@ -186,10 +205,18 @@ def _via_splat_transform(
     def write(source: Source, scene: GaussianScene, path: Path, params: ExportParams) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             ply = Path(scratch) / "scene.ply"
-            write_ply(_turned(scene, turn(source)), ply)
+            _write_turned(scene, turn(source), ply)
             convert(ply, path, options)
 
     return write
+
+
+def _write_turned(scene: GaussianScene, turn: Float64Array, path: Path) -> None:
+    """Writes a turned scene as PLY, part by part: millions of splats are never copied whole."""
+    with path.open("wb") as file:
+        file.write(ply_header(len(scene), scene.spherical_harmonics.shape[1]))
+        for start in range(0, len(scene), _PART):
+            file.write(ply_table(_turned(scene.select(slice(start, start + _PART)), turn)).tobytes())
 
 
 def _turned(scene: GaussianScene, turn: Float64Array) -> GaussianScene:
@@ -217,7 +244,11 @@ def _write_usdz(source: Source, scene: GaussianScene, path: Path, params: Export
 
 def _write_padded(source: Source, scene: GaussianScene, path: Path, params: ExportParams) -> None:
     degree = 3 if params.harmonics is None else params.harmonics
-    write_ply(scene.with_harmonics((degree + 1) ** 2), path)
+    with path.open("wb") as file:
+        file.write(ply_header(len(scene), (degree + 1) ** 2))
+        for start in range(0, len(scene), _PART):
+            part = scene.select(slice(start, start + _PART)).with_harmonics((degree + 1) ** 2)
+            file.write(ply_table(part).tobytes())
 
 
 def _as_it_is(source: Source) -> Float64Array:

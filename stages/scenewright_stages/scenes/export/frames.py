@@ -136,7 +136,7 @@ def normals_of(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32
     reach = 3
     for row in range(-reach, reach + 1):
         for column in range(-reach, reach + 1):
-            shift = np.float32([[1, 0, -column], [0, 1, -row]])
+            shift = np.array([[1, 0, -column], [0, 1, -row]], np.float32)
             size = depth.shape[::-1]
             near = cv2.warpAffine(inverse, shift, size, flags=cv2.INTER_NEAREST)
             counts = (near > 0) & known & (np.abs(near - inverse) <= _NEIGHBOURS * inverse)
@@ -178,7 +178,7 @@ def _npy(values: NDArray[Any]) -> bytes:
 
 
 def _millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
-    return np.clip(np.rint(depth * _MILLIMETRES), 0, _MOST).astype(np.uint16)
+    return np.asarray(np.clip(np.rint(depth * _MILLIMETRES), 0, _MOST), np.uint16)
 
 
 def _coded(normal: NDArray[np.float32]) -> NDArray[np.uint8]:

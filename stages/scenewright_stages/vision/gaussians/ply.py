@@ -21,6 +21,18 @@ from scenewright_stages.vision.geometry.point_files import PlyError, parse_heade
 
 def write_ply(scene: GaussianScene, path: Path | str) -> None:
     """Writes the scene deterministically. Parent folders must exist."""
+    with Path(path).open("wb") as file:
+        file.write(ply_header(len(scene), scene.spherical_harmonics.shape[1]))
+        file.write(ply_table(scene).tobytes())
+
+
+def ply_header(count: int, harmonics: int) -> bytes:
+    """The header of a PLY file of so many Gaussians with K = harmonics coefficients."""
+    return _header(count, property_names(harmonics))
+
+
+def ply_table(scene: GaussianScene) -> NDArray[np.float32]:
+    """(N, properties) little-endian float32: the records of a PLY file."""
     tensors = {name: tensor.detach().cpu().float().numpy() for name, tensor in scene.tensors.items()}
     harmonics = tensors["spherical_harmonics"]
     count = len(scene)
@@ -33,10 +45,7 @@ def write_ply(scene: GaussianScene, path: Path | str) -> None:
         tensors["log_scales"],
         tensors["quaternions"],
     ]
-    table = np.ascontiguousarray(np.concatenate(columns, axis=1), "<f4")
-    with Path(path).open("wb") as file:
-        file.write(_header(count, property_names(harmonics.shape[1])))
-        file.write(table.tobytes())
+    return np.ascontiguousarray(np.concatenate(columns, axis=1), "<f4")
 
 
 def property_names(harmonics: int) -> list[str]:

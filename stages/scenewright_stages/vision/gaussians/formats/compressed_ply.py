@@ -55,7 +55,7 @@ def read_compressed_ply(path: Path) -> GaussianScene:
     if "sh" in tables:
         rest = np.stack([tables["sh"][name] for name in tables["sh"].dtype.names or ()], axis=1)
         values = ((rest.astype(np.float32) + 0.5) / 256 - 0.5) * 8
-        harmonics.append(values.reshape(len(vertex), 3, -1).transpose(0, 2, 1))
+        harmonics.append(values.reshape(len(vertex), 3, -1).transpose(0, 2, 1).astype(np.float32))
     share = np.clip((code & 255) / 255, _LEAST_OPACITY, 1 - _LEAST_OPACITY)
     return GaussianScene(
         torch.from_numpy(spread(vertex["packed_position"], ("x", "y", "z"), "")),

@@ -1,13 +1,13 @@
 """Reads splats from the PLY files of any program: text or binary of either byte order, with other properties beside.
 
 What is missing is either replaced by what the format means without it, or refused by name. Splats that cannot be drawn
-are left out and counted. `Foreign.notes` says all of it. Files of millions of splats are mapped, never copied whole.
+are left out and counted. `ForeignScene.notes` says all of it. Files of millions of splats are read part by part.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +30,9 @@ _TYPES = {
 _LONGEST_HEADER = 65536
 _KNOWN = re.compile(r"^(x|y|z|n[xyz]|f_dc_[0-2]|f_rest_\d+|opacity|scale_[0-2]|rot_[0-3]|red|green|blue)$")
 _SHOWN = 5
+_PART = 250_000
+"""Splats that are read at a time."""
+_MOST_LOGIT = 20.0
 _FAR = 1e6
 """Metres from the origin at which float32 has no centimetres left."""
 
@@ -114,16 +117,14 @@ def read_foreign_ply(path: Path) -> ForeignScene:
         harmonics = _check(names, path)
         if vertex is not header.elements[0]:
             raise FormatError(f"{path.name}: element {header.elements[0].name} precedes vertex; vertices come first")
-        table = _records(file, header, vertex, path)
-    if vertex.count == 0:
-        raise FormatError(f"{path.name} has no splats")
-    scene, notes = _scene(table, names, harmonics)
+        if vertex.count == 0:
+            raise FormatError(f"{path.name} has no splats")
+        scene, notes = _read(_parts(file, header, vertex, path), vertex.count, names, harmonics, path)
     other = sorted(name for name in names if not _KNOWN.match(name))
     if other:
         shown = ", ".join(other[:_SHOWN]) + (f" and {len(other) - _SHOWN} more" if len(other) > _SHOWN else "")
         notes.append(f"{path.name}: properties that no splat has are left out: {shown}")
-    kept, drawn = _drawable(scene, path)
-    return ForeignScene(kept, (*notes, *drawn))
+    return ForeignScene(scene, tuple(notes))
 
 
 def _header_lines(file: BinaryIO, path: Path) -> Iterable[str]:
@@ -159,19 +160,43 @@ def _check(names: set[str], path: Path) -> int:
     return len(rest) // 3 + 1
 
 
-def _records(file: BinaryIO, header: PlyHeader, vertex: Element, path: Path) -> NDArray[Any]:
-    """The vertices as a structured array; binary ones stay on the disk until they are used."""
+def _parts(file: BinaryIO, header: PlyHeader, vertex: Element, path: Path) -> Iterator[NDArray[Any]]:
+    """The vertices as structured arrays, so many at a time."""
     if header.order == "=":
-        return _text(file, vertex, path)
+        yield _text(file, vertex, path)
+        return
     dtype = vertex.dtype(header.order)
     have = path.stat().st_size - header.start
     if have < vertex.count * dtype.itemsize:
         raise FormatError(
             f"{path.name} ends after {have // dtype.itemsize} of {vertex.count} splats: it was cut off; copy it again"
         )
-    if not vertex.count:
-        return np.zeros(0, dtype)
-    return np.memmap(path, dtype, "r", header.start, (vertex.count,))
+    for start in range(0, vertex.count, _PART):
+        count = min(_PART, vertex.count - start)
+        yield np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
+
+
+def _read(
+    parts: Iterable[NDArray[Any]], count: int, names: set[str], harmonics: int, path: Path
+) -> tuple[GaussianScene, list[str]]:
+    """The splats that can be drawn, and notes about the others. Every number is held once."""
+    whole = GaussianScene(
+        torch.empty(count, 3), torch.empty(count, 3), torch.empty(count, 4), torch.empty(count),
+        torch.empty(count, harmonics, 3),
+    )  # fmt: skip
+    kept, left_out = 0, dict.fromkeys(_REASONS, 0)
+    for table in parts:
+        scene = _scene(table, names, harmonics)
+        good = _drawable(scene, left_out)
+        found = scene if good.all() else scene.select(good)
+        for name, tensor in found.tensors.items():
+            whole.tensors[name][kept : kept + len(found)] = tensor
+        kept += len(found)
+    if not kept:
+        raise FormatError(f"{path.name} has no splat that can be drawn: numbers are not finite, or not of splats")
+    notes = [] if "f_dc_0" in names else ["colours come from red, green and blue: there are no f_dc_*"]
+    notes += [f"{path.name}: {bad} of {count} splats {why} are left out" for why, bad in left_out.items() if bad]
+    return whole.select(slice(0, kept)), notes
 
 
 def _text(file: BinaryIO, vertex: Element, path: Path) -> NDArray[Any]:
@@ -189,8 +214,8 @@ def _text(file: BinaryIO, vertex: Element, path: Path) -> NDArray[Any]:
     return table
 
 
-def _scene(table: NDArray[Any], names: set[str], harmonics: int) -> tuple[GaussianScene, list[str]]:
-    count, notes = len(table), []
+def _scene(table: NDArray[Any], names: set[str], harmonics: int) -> GaussianScene:
+    count = len(table)
 
     def columns(*wanted: str) -> torch.Tensor:
         found = np.empty((count, len(wanted)), np.float32)
@@ -206,22 +231,27 @@ def _scene(table: NDArray[Any], names: set[str], harmonics: int) -> tuple[Gaussi
         whole = table.dtype["red"].kind != "f"
         for channel, name in enumerate(("red", "green", "blue")):
             coefficients[:, 0, channel] = (table[name].astype(np.float32) / (255 if whole else 1) - 0.5) / C0
-        notes.append("colours come from red, green and blue: there are no f_dc_*")
     for channel in range(3):
         for band in range(harmonics - 1):
             coefficients[:, 1 + band, channel] = table[f"f_rest_{channel * (harmonics - 1) + band}"]
-    scene = GaussianScene(
+    return GaussianScene(
         columns("x", "y", "z"),
         columns("scale_0", "scale_1", "scale_2"),
         columns("rot_0", "rot_1", "rot_2", "rot_3"),
         columns("opacity")[:, 0],
         torch.from_numpy(coefficients),
     )
-    return scene, notes
 
 
-def _drawable(scene: GaussianScene, path: Path) -> tuple[GaussianScene, list[str]]:
-    """The splats that can be drawn, and notes about the others. Raises FormatError if none can."""
+_REASONS = (
+    "with numbers that are not finite",
+    "without a rotation",
+    f"farther than {_FAR:.0e} from the origin",
+)
+
+
+def _drawable(scene: GaussianScene, left_out: dict[str, int]) -> torch.Tensor:
+    """(N,) bool: the splats that can be drawn. Counts the others by reason, and bounds opacities."""
     finite = torch.ones(len(scene), dtype=torch.bool)
     for name, tensor in scene.tensors.items():
         # An infinite logit is an opacity of exactly 0 or 1, which some programs write.
@@ -229,19 +259,8 @@ def _drawable(scene: GaussianScene, path: Path) -> tuple[GaussianScene, list[str
         finite &= allowed if tensor.dim() == 1 else allowed.flatten(1).all(dim=1)
     turned = scene.quaternions.norm(dim=1) > 1e-12
     near = scene.means.abs().amax(dim=1) < _FAR
-    good = finite & turned & near
-    if not good.any():
-        raise FormatError(f"{path.name} has no splat that can be drawn: numbers are not finite, or not of splats")
-    notes = []
-    for what, bad in (
-        ("with numbers that are not finite", ~finite),
-        ("without a rotation", finite & ~turned),
-        (f"farther than {_FAR:.0e} from the origin", finite & turned & ~near),
-    ):
-        if count := int(bad.sum()):
-            notes.append(f"{path.name}: {count} of {len(scene)} splats {what} are left out")
-    kept = scene if good.all() else scene.select(good)
-    limit = 20.0
-    if bool((kept.opacity_logits.abs() > limit).any()):
-        kept.opacity_logits.clamp_(-limit, limit)
-    return kept, notes
+    for why, bad in zip(_REASONS, (~finite, finite & ~turned, finite & turned & ~near), strict=True):
+        left_out[why] += int(bad.sum())
+    scene.opacity_logits.clamp_(-_MOST_LOGIT, _MOST_LOGIT)
+    good: torch.Tensor = finite & turned & near
+    return good

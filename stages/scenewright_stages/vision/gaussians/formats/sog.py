@@ -101,4 +101,4 @@ def _higher(
     entries = palette.reshape(-1, _PALETTE_COLUMNS, coefficients, 3).reshape(-1, coefficients, 3)
     index = texture(labels)
     number = index[:, 0].astype(np.int64) + 256 * index[:, 1].astype(np.int64)
-    return np.array(meta["codebook"], np.float32)[entries[number]]
+    return np.asarray(np.array(meta["codebook"], np.float32)[entries[number]])

@@ -48,7 +48,9 @@ def read_spz(path: Path) -> GaussianScene:
     positions, opacities, colours, scales, turns, rest = sections
     harmonics = np.empty((count, coefficients + 1, 3), np.float32)
     harmonics[:, 0] = (colours / np.float32(255) - 0.5) / _COLOUR_SCALE
-    harmonics[:, 1:] = (rest.reshape(count, coefficients, 3).astype(np.float32) - 128) / 128
+    # In place: millions of splats have gigabytes of coefficients.
+    np.subtract(rest.reshape(count, coefficients, 3), np.float32(128), out=harmonics[:, 1:])
+    harmonics[:, 1:] /= 128
     share = np.clip(opacities[:, 0] / 255.0, _LEAST_OPACITY, 1 - _LEAST_OPACITY)
     return GaussianScene(
         torch.from_numpy(_positions(positions, bits)),

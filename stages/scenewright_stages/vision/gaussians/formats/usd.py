@@ -88,7 +88,10 @@ def read_usd(path: Path) -> GaussianScene:
         raise FormatError(f"{path.name} does not say that y is up and units are metres: {stage!r}")
 
     def values(name: str) -> Any:
-        return np.array(prim.get_attribute(name).value, np.float32)
+        attribute = prim.get_attribute(name)
+        if attribute is None:
+            raise FormatError(f"{path.name} has no {name}")
+        return np.array(attribute.value, np.float32)
 
     means = values("positions")
     share = np.clip(values("opacities").astype(np.float64), 1e-7, 1 - 1e-7)

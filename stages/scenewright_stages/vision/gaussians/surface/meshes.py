@@ -72,7 +72,7 @@ def triangulated(field: DistanceField, most: int) -> Mesh:
     from skimage.measure import marching_cubes
 
     try:
-        vertices, faces, _, _ = marching_cubes(
+        vertices, faces, _, _ = marching_cubes(  # type: ignore[no-untyped-call]
             field.distance, 0.0, mask=_known_cubes(field.weight > 0), gradient_direction="descent"
         )
     except (ValueError, RuntimeError) as problem:
