@@ -91,6 +91,8 @@ def _licence_in(line: str) -> bool:
 def test_no_source_states_a_backends_memory_or_licence_a_second_time() -> None:
     facts = set((ROOT / "stages" / "scenewright_stages" / "backends").glob("*/facts.py"))
     assert len(facts) >= 6
+    # These weights come with the installation and serve no capability: this file is where their facts stand.
+    facts.add(ROOT / "stages/scenewright_stages/vision/places/matching/models/__init__.py")
     sources = sorted(path for folder in PYTHON for path in (ROOT / folder).rglob("*.py") if path not in facts)
     assert len(sources) > 300
     found = {str(path.relative_to(ROOT)): statements(path.read_text()) for path in sources}

@@ -132,9 +132,9 @@ def test_what_is_left_at_its_default_becomes_the_best_permitted() -> None:
 
 def test_views_from_texts_are_drawn_by_the_permitted_model() -> None:
     plan = plan_of("worldexplorer", {"scaffold": {"method": "scaffoldGen"}}, policy="permissive", acceptLicenses=[])
-    names = plan.stage("candidates").backends
+    names = plan.stage("candidates").models.backends
     assert names["text-to-image"] == "flux2-klein"
-    assert plan_of("worldexplorer", {"scaffold": {"method": "scaffoldGen"}}).stage("candidates").backends != names
+    assert plan_of("worldexplorer", {"scaffold": {"method": "scaffoldGen"}}).stage("candidates").models.backends != names
 
 
 def test_what_the_spec_says_stays() -> None:

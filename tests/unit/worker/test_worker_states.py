@@ -11,6 +11,7 @@ from toy_chains import by_sample, chain_of, photo, pipeline_of
 from toy_pipeline import PIPELINE
 
 from scenewright_stages.contract.outputs import OutputContract
+from scenewright_stages.contract.pipeline import StagePod
 from scenewright_stages.contract.records import OutputFile, Record
 from scenewright_stages.worker.chain import Chain
 from scenewright_stages.worker.index.work import plan_work
@@ -223,7 +224,7 @@ def test_shards_follow_the_given_size_up_to_the_limit(todo: int, size: int, shar
 
 
 def test_without_a_size_a_shard_takes_about_fifteen_minutes() -> None:
-    assert shard_count(900, replace(STAGES[0], seconds_per_sample=10), None) == 10
+    assert shard_count(900, replace(STAGES[0], pod=StagePod(seconds_per_sample=10)), None) == 10
 
 
 def test_worklist_lines_survive_reading() -> None:
