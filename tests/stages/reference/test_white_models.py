@@ -94,5 +94,5 @@ def test_what_the_stage_needs_follows_from_its_backend() -> None:
         return white_stage(ReferenceObjectParams.model_validate({"white": {"backend": backend}}))
 
     assert stage("classic").models.backends == {} and stage("classic").pod.resources.gpus == 0
-    assert stage("sam2").backends == {"segment": "sam2"} and stage("sam2").resources.gpus == 1
+    assert stage("sam2").models.backends == {"segment": "sam2"} and stage("sam2").pod.resources.gpus == 1
     assert "object_name" in stage("sam3").parameters and "object_name" not in stage("sam2").parameters
