@@ -88,6 +88,7 @@ def _licence_in(line: str) -> bool:
     return any(re.search(rf"(?<![\w.-]){re.escape(licence)}(?![\w.-])", line) for licence in LICENCES)
 
 
+@pytest.mark.slow
 def test_no_source_states_a_backends_memory_or_licence_a_second_time() -> None:
     facts = set((ROOT / "stages" / "scenewright_stages" / "backends").glob("*/facts.py"))
     assert len(facts) >= 6

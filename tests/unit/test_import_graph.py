@@ -103,6 +103,7 @@ def misplaced_imports(graph: Mapping[str, set[str]], packages: list[str]) -> lis
     ]
 
 
+@pytest.mark.slow
 def test_nothing_imports_a_pipeline_and_no_pipeline_imports_the_worker() -> None:
     packages = pipeline_packages()
     assert len(packages) >= 2

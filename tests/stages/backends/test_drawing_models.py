@@ -55,6 +55,7 @@ def clip(cache: Path) -> ClipSimilarity:
     return model
 
 
+@pytest.mark.slow
 def test_a_text_becomes_a_picture_of_the_size_that_was_asked_for(cache: Path) -> None:
     drawer = flux(cache)
     first = drawer.draw("a red door", 40, seed=2**70 + 3)

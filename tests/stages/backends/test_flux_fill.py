@@ -192,6 +192,7 @@ def test_a_prompt_without_text_encoders_is_refused_not_ignored(inpainter: FluxFi
         inpainter.fill(IMAGE, HOLE, prompt="a red door", seed=1)
 
 
+@pytest.mark.slow
 def test_text_encoders_in_the_cache_are_used(cache_with_encoders: Path) -> None:
     inpainter = _load(cache_with_encoders)
     empty, door = (inpainter.fill(IMAGE, HOLE, prompt=prompt, seed=1) for prompt in ("", "a red door"))
@@ -199,6 +200,7 @@ def test_text_encoders_in_the_cache_are_used(cache_with_encoders: Path) -> None:
     assert "T5 and CLIP" in inpainter.record.notes
 
 
+@pytest.mark.slow
 def test_stored_embeddings_of_the_empty_prompt_replace_the_encoders(cache_with_encoders: Path, tmp_path: Path) -> None:
     source = cache_with_encoders / FOLDER
     stored = store_empty_prompt(source)
@@ -249,6 +251,7 @@ def test_options_that_cannot_work_on_a_cpu_are_refused(cache: Path, options: dic
         _load(cache, **options)
 
 
+@pytest.mark.slow
 def test_compiled_blocks_give_the_same_fill(cache: Path, inpainter: FluxFillInpainter) -> None:
     compiled = _load(cache)
     transformer = compiled._pipeline.transformer

@@ -152,6 +152,7 @@ def test_a_revision_of_the_cache_is_taken_and_another_is_missing(cache: Path, tm
         ModelPool().load(EDIT, "qwen-edit", replace(wanted, revision=None))
 
 
+@pytest.mark.slow
 def test_while_the_blocks_are_compiled_edits_and_views_are_eager(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both texts of an edit, of different lengths, are compiled."""
     child = Mock(**{"finished.return_value": False, "failed.return_value": False})

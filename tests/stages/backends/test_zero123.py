@@ -59,6 +59,7 @@ def _context(cache: Path, **options: Any) -> ModelContext:
     return ModelContext(cache, "cpu", accepted_licences=frozenset({LICENCE}), options={"precision": "fp32", **options})
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_all_six_views_and_seed_and_thing_change_them(cache: Path, thing: tuple[Any, Any]) -> None:
     painter = _painter(cache)
     first = painter.views(*thing, CAMERAS, 2**70 + 1, NOTHING)
@@ -72,6 +73,7 @@ def test_a_seed_fixes_all_six_views_and_seed_and_thing_change_them(cache: Path, 
     assert np.array_equal(chosen[0], first[4]) and np.array_equal(chosen[1], first[1])
 
 
+@pytest.mark.slow
 def test_the_published_calls_give_the_same_picture(cache: Path, thing: tuple[Any, Any]) -> None:
     """Each step written out, with attention over own and reference tokens in one plain formula."""
     painter = _painter(cache)
@@ -181,6 +183,7 @@ def test_scaling_is_undone() -> None:
     torch.testing.assert_close(unscaled_pixels(values * 0.5 / 0.8), values)
 
 
+@pytest.mark.slow
 def test_cameras_other_than_the_six_and_impossible_options_are_refused(cache: Path, thing: tuple[Any, Any]) -> None:
     with pytest.raises(UnsupportedOption):
         _painter(cache).views(*thing, [Camera(45, 20)], 0, NOTHING)

@@ -128,6 +128,7 @@ class Counting:
         self.inner.release()
 
 
+@pytest.mark.slow
 def test_every_weight_learns_from_perceptual_terms_and_textures_count_late(
     base: Path, data: Path, perception: Perception
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_loss_whose_weights_are_missing_is_refused(cache: Path, base: Path, da
         DifixLossParams(l2=0, lpips=0, gram=0)
 
 
+@pytest.mark.slow
 def test_compiling_changes_the_pace_and_not_the_steps(
     base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +185,7 @@ def test_compiling_changes_the_pace_and_not_the_steps(
     assert fast.step(3, pairs) == pytest.approx(plain.step(3, pairs), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_latents_of_references_are_computed_once_and_change_no_bit(
     base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +290,7 @@ def test_every_further_process_sees_its_own_gpu_as_the_first() -> None:
     assert own_gpu(1, {"CUDA_VISIBLE_DEVICES": ""}) == {}
 
 
+@pytest.mark.slow
 def test_the_shares_of_two_processes_add_up_to_the_gradient_of_one(base: Path, data: Path) -> None:
     """Sums are rounded in another order, so they agree to a millionth of the largest."""
     pairs = read_pairs(data, "train")
@@ -400,6 +404,7 @@ def upstream_parameters(network: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 
 @pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
+@pytest.mark.slow
 def test_upstreams_optimiser_continues_from_the_pickle(base: Path, data: Path, tmp_path: Path) -> None:
     kept = params(losses={"lpips": 0, "gram": 0}, keepOptimiser=True)
     learner = DifixLearner(base_network(base, 1), kept, 3, FACTS)

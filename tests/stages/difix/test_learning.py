@@ -87,6 +87,7 @@ def test_the_network_is_small() -> None:
     assert sum(value.numel() for value in FixNetwork().parameters()) <= 300_000
 
 
+@pytest.mark.slow
 def test_training_brings_a_gain_and_the_reference_is_used(data: Path) -> None:
     pairs = read_pairs(data, "train")
     params = FixerParams(steps=80, batch=4, crop=32, learning_rate=4e-3)

@@ -107,6 +107,7 @@ def test_the_lens_scales_with_its_photograph(tmp_path: Path, name: str) -> None:
     assert error(folder, 80)[0] > 35
 
 
+@pytest.mark.slow
 def test_ignoring_the_lens_would_lose(tmp_path: Path) -> None:
     """The baseline: the same photographs as if by a pinhole."""
     for name, lens in LENSES.items():

@@ -56,6 +56,7 @@ def aligned_error(found: NDArray[np.float64], true: NDArray[np.float64]) -> floa
     return float(np.linalg.norm(moved - b, axis=1).max() / np.linalg.norm(b, axis=1).mean())
 
 
+@pytest.mark.slow
 def test_photographs_that_overlap_are_placed_where_they_were_taken(model: tuple[Path, Registration]) -> None:
     folder, found = model
     assert found.registered == tuple(NAMES)
@@ -78,6 +79,7 @@ def test_a_photograph_of_something_else_is_named_and_left_out(model: tuple[Path,
     assert found.notes() == ["1 of 7 photographs have no pose and are left out: temple.jpg"]
 
 
+@pytest.mark.slow
 def test_equal_photographs_give_equal_bytes(
     model: tuple[Path, Registration], pictures: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -86,6 +88,7 @@ def test_equal_photographs_give_equal_bytes(
         assert (tmp_path / "again" / name).read_bytes() == (model[0] / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_unrelated_photographs_are_refused(tmp_path: Path) -> None:
     names = ("china.jpg", "coffee.png", "chelsea.png", "rocket.jpg", "astronaut.png", "motorcycle.png")
     with pytest.raises(CaptureError, match="photographs fit together") as caught:
@@ -93,6 +96,7 @@ def test_unrelated_photographs_are_refused(tmp_path: Path) -> None:
     assert caught.value.reason == "TooFewMatches"
 
 
+@pytest.mark.slow
 def test_photographs_from_one_place_are_refused(tmp_path: Path) -> None:
     """A camera that only turns sees how the pictures fit, but nothing of depth."""
     whole = cv2.imread(str(INPUTS / "china.jpg"))
@@ -174,6 +178,7 @@ def sample(paths: Mapping[str, Path], mark: str) -> Sample:
     return Sample("beach", files, attributes={"mark": mark, "time": ""})
 
 
+@pytest.mark.slow
 def test_the_stages_read_estimated_poses_whatever_is_beside_the_photographs(tmp_path: Path) -> None:
     params = ReconstructParams.model_validate({"poses": {"source": "estimate", "features": 2000, "maxResolution": 640}})
     posing, reading, *_ = stages(params)

@@ -172,6 +172,7 @@ def matches(step: float, depths: tuple[float, float], focal: float, radial: floa
 
 @pytest.mark.parametrize("focal", [0.5, 0.9, 2.0])
 @pytest.mark.parametrize("radial", [-0.12, 0.0, 0.08])
+@pytest.mark.slow
 def test_a_turning_camera_is_told_from_a_moving_one(focal: float, radial: float) -> None:
     assert parallax_of(matches(0.0, (2, 9), focal, radial)).turned_only
     # The focal length that an invented scene has may be far off.

@@ -49,6 +49,7 @@ def start(views: list[View]) -> Start:
     return start_points(np.concatenate(points), np.concatenate(colours), cameras, pictures, 0, 1500)
 
 
+@pytest.mark.slow
 def test_training_improves_views_that_it_has_never_seen(views: list[View], start: Start) -> None:
     states: list[int] = []
     scene = train(start, views[::2], SETTINGS, 1, CPU, on_segment=lambda steps, *_: states.append(steps))

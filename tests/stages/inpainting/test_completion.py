@@ -165,6 +165,7 @@ def test_a_continued_sky_is_not_darkened_by_the_trees_below_it() -> None:
     assert continued(picture, known)[above].mean() < 0.75
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_whatever_the_threads_and_another_seed_differs() -> None:
     picture, hole = outpaint("china", side=200)
     before = numba.get_num_threads()

@@ -146,6 +146,7 @@ JSON = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(FIELDS), JSON)
+@pytest.mark.slow
 def test_no_value_of_a_json_list_ends_in_a_traceback(field: str, value: object) -> None:
     listing = Files({"list.jsonl": json.dumps({"uri": "a.jpg", field: value}).encode()}, "list.jsonl")
     try:

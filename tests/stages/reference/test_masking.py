@@ -126,6 +126,7 @@ def decoded(content: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED), np.uint8)
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_photo_and_previews_what_it_saves(server: MaskServer, cup: Path) -> None:
     status, page = ask(server.url)
     assert status == 200 and b"<canvas" in page

@@ -146,6 +146,7 @@ def test_zero123_views_lose_their_grey(tmp_path: Path, monkeypatch: pytest.Monke
     assert srgb.shape[0] == srgb.shape[1] and alpha[0].max() == 0 and alpha[:, 0].max() == 0
 
 
+@pytest.mark.slow
 def test_a_view_without_an_object_is_painted_again_and_then_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

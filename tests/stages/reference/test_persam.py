@@ -96,6 +96,7 @@ def test_without_guidance_the_decoder_is_sams() -> None:
     assert float((quality - library.iou_scores[0, 0]).abs().max()) < 1e-4
 
 
+@pytest.mark.slow
 def test_weights_of_f_are_those_of_a_thousand_decoder_passes() -> None:
     locator = PersamLocator(tiny_sam(), RECORD, "cpu", fit=FitSettings())
     picture = RNG.random((48, 64, 3), dtype=np.float32)

@@ -42,6 +42,7 @@ def estimator(cache: Path) -> AlbedoEstimator:
     return ModelPool().load(ALBEDO, "intrinsic-anything", context)
 
 
+@pytest.mark.slow
 def test_the_answer_fills_the_subjects_box_and_depends_on_the_seed_alone(estimator: AlbedoEstimator) -> None:
     first, shading = estimator.estimate(IMAGE, ALPHA, 1)
     assert (first.shape, first.dtype, shading) == (IMAGE.shape, np.float32, None)

@@ -104,6 +104,7 @@ def _published_sam3(cache: Path, prompt: str, deviation: float = 0.5) -> tuple[f
     return float(scores[0, best]), full[0, 0].numpy()
 
 
+@pytest.mark.slow
 def test_sam3_answers_as_the_published_steps_do(cache: Path, load: Callable[..., Any]) -> None:
     segmenter = load(SEGMENT, "sam3", threshold=0.0)
     assert isinstance(segmenter, Segmenter)
@@ -208,6 +209,7 @@ def test_every_published_checkpoint_has_the_name_that_the_package_gives_it() -> 
         assert weights.required_files == (HF_MODEL_ID_TO_FILENAMES[weights.id][1],)
 
 
+@pytest.mark.slow
 def test_sam2_asks_for_the_face_it_finds_and_rejects_pictures_without_one(load: Callable[..., Any]) -> None:
     image = photograph()
     segmenter = load(SEGMENT, "sam2", threshold=0.0)
@@ -448,6 +450,7 @@ def test_gpus_run_language_and_masks_in_bf16_and_depth_in_fp32(cache: Path, monk
     assert [device for device in moved if device != "cpu"] == ["cuda"] * 3
 
 
+@pytest.mark.slow
 def test_places_keep_their_precision_when_the_model_has_less(
     load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -467,6 +470,7 @@ def test_places_keep_their_precision_when_the_model_has_less(
     assert half.dtype == torch.float32 and torch.equal(full, half)
 
 
+@pytest.mark.slow
 def test_sam2_answers_in_bf16(load: Callable[..., Any]) -> None:
     box = (12.0, 9.0, 96.0, 81.0)
     full, half = (
@@ -503,6 +507,7 @@ def test_records_name_weights_and_licence(load: Callable[..., Any]) -> None:
     assert load(NORMALS, "classic").record.notes
 
 
+@pytest.mark.slow
 def test_calls_from_many_threads_give_each_its_own_answer(load: Callable[..., Any]) -> None:
     estimator = load(NORMALS, "dpt")
     images = [np.random.default_rng(seed).random((40, 40 + 8 * (seed % 2), 3), dtype=np.float32) for seed in range(8)]

@@ -65,6 +65,7 @@ def drawn_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return Chain(folder / "work", block, {"source": source}, models).run(until="points")
 
 
+@pytest.mark.slow
 def test_a_drawn_world_is_complete(drawn_chain: Chain) -> None:
     for stage in ("scaffold", "expand-in", "expand-left"):
         (use,) = next(made for (name, _), made in drawn_chain.made.items() if name == stage).backends

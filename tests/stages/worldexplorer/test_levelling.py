@@ -74,6 +74,7 @@ def test_edges_too_few_of_which_agree_give_no_vertical(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("stated", [{}, {"PoseRollDegrees": 20}, {"PoseRollDegrees": -20}])
+@pytest.mark.slow
 def test_a_rolled_panorama_gives_the_distances_of_the_level_one(
     tmp_path: Path, level: Float32Array, stated: dict[str, object]
 ) -> None:

@@ -62,6 +62,7 @@ def visible(camera: Camera, others: list[Camera]) -> NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize("name", ["box", "cylinder"])
+@pytest.mark.slow
 def test_hidden_views_are_warped_from_their_neighbours_and_holes_are_known(name: str) -> None:
     """Views 0, 2, 4 and 6 in the places of 1, 3, 5 and 7: what overlaps is right, what nobody sees is a hole."""
     cameras = [view_camera(view, 192) for view in range(8)]

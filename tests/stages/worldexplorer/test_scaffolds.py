@@ -254,6 +254,7 @@ def test_automatic_takes_the_candidate_that_suits_its_neighbours_texts_best(
     np.testing.assert_array_equal(made[4].values, chain.made["scaffold", "world"].outputs["views"][3].values)  # type: ignore[index, union-attr]
 
 
+@pytest.mark.slow
 def test_weights_in_the_published_formats_draw_fill_and_rate(tmp_path: Path) -> None:
     models = ModelSettings(save_tiny_drawing(tmp_path / "cache"), "cpu", frozenset({FLUX.licence}))
     block = block_of(

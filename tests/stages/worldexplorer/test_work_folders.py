@@ -91,6 +91,7 @@ def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(SCALE * points @ TURN.T + SHIFT)
 
 
+@pytest.mark.slow
 def test_a_copied_work_folder_is_trained_and_walked_through(world: Chain, tmp_path: Path) -> None:
     copied = shutil.copytree(capture_of(world), tmp_path / "copy")
     metrics = metrics_of(finished(world, copied, tmp_path / "work"))
@@ -99,6 +100,7 @@ def test_a_copied_work_folder_is_trained_and_walked_through(world: Chain, tmp_pa
     assert metrics["centre_psnr"] > 18
 
 
+@pytest.mark.slow
 def test_quality_is_the_presets_and_what_is_stated_wins(world: Chain, tmp_path: Path) -> None:
     stated = {"preset": "quality", "steps": 60, "segment": 15, "coarse": 2}
     chain = Chain(tmp_path, {**TINY, "training": stated}, {})
@@ -115,6 +117,7 @@ def test_quality_is_the_presets_and_what_is_stated_wins(world: Chain, tmp_path: 
     assert metrics_of(chain)["walk"]["uncovered_mean"] < 0.02 and metrics_of(chain)["centre_psnr"] > 18
 
 
+@pytest.mark.slow
 def test_a_work_folder_in_another_frame_becomes_the_same_world(world: Chain, tmp_path: Path) -> None:
     own = finished(world, capture_of(world), tmp_path / "own")
     other = finished(world, foreign(world, tmp_path / "foreign"), tmp_path / "other")

@@ -54,6 +54,7 @@ def panorama_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return Chain(folder / "work", TINY, {"source": source}).run()
 
 
+@pytest.mark.slow
 def test_a_panorama_becomes_a_world(panorama_chain: Chain) -> None:
     metrics = json.loads(Path(str(panorama_chain.files["export", "world"]["metrics"])).read_text())
     assert metrics["walk"]["uncovered_mean"] <= 0.01
@@ -99,6 +100,7 @@ def test_the_rotated_scene_has_y_up(panorama_chain: Chain) -> None:
     np.testing.assert_allclose(turned, plain * (1, -1, -1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_work_gives_the_same_bytes(panorama_chain: Chain, tmp_path: Path) -> None:
     again = Chain(tmp_path, TINY, panorama_chain.inputs).run(until="points")
     for stage in ("depth", "expand-in", "expand-left", "points"):
