@@ -1,8 +1,9 @@
-"""FLUX Fill at its full size (12 billion parameters) with random weights, on one GPU: seconds and memory a fill.
+"""FLUX Fill (12 billion parameters) and FLUX.2 klein (4 billion) with random weights, on one GPU: seconds and memory.
 
-    python tests/bench/flux_fill.py [--size 768] [--steps 25] [--modes eager bf16 fp8] [--json out.json]
+    python tests/bench/flux_fill.py [--size 768] [--steps 25] [--modes eager bf16 fp8 klein klein-fp8] [--json out.json]
 
-``eager`` is bf16 as diffusers runs it; ``bf16`` and ``fp8`` are compiled by block. Random weights take the same
+``eager`` is bf16 as diffusers runs it; ``bf16`` and ``fp8`` are compiled by block, and so are ``klein`` and
+``klein-fp8``, which take their own four steps. ``klein-eager`` is not compiled. Random weights take the same
 time as trained ones. Nothing is downloaded: the text conditioning is zeros, and the weights are drawn on the GPU.
 :func:`random_flux_fill` gives the inpainter to other benchmarks.
 """
@@ -27,7 +28,8 @@ SOURCE_ROOT = Path(__file__).parents[2] / "stages"
 if str(SOURCE_ROOT) not in sys.path:
     sys.path.insert(0, str(SOURCE_ROOT))
 
-from scenewright_stages.backends.inpaint.facts import FLUX_FILL  # noqa: E402
+from scenewright_stages.backends.inpaint.facts import FLUX_FILL, KLEIN_4B  # noqa: E402
+from scenewright_stages.backends.inpaint.flux2_klein import STEPS, KleinInpainter  # noqa: E402
 from scenewright_stages.backends.inpaint.flux_fill import FluxFillInpainter, FluxFillSettings, place_pipeline  # noqa: E402
 from scenewright_stages.backends.inpaint.flux_prompts import FluxPrompts, PromptEmbeddings  # noqa: E402
 from scenewright_stages.backends.runtime.capability import BackendRecord  # noqa: E402
@@ -45,7 +47,15 @@ AUTOENCODER = {
 }  # fmt: skip
 SCHEDULER = {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
 
+# FLUX.2-klein-4B's transformer/config.json.
+KLEIN_TRANSFORMER = {
+    "in_channels": 128, "num_layers": 5, "num_single_layers": 20, "attention_head_dim": 128, "num_attention_heads": 24,
+    "joint_attention_dim": 7680, "guidance_embeds": False,
+}  # fmt: skip
+KLEIN_SCHEDULER = {**SCHEDULER, "base_image_seq_len": 256, "max_image_seq_len": 4096}
+
 MODES = {"eager": ("bf16", "none"), "bf16": ("bf16", "blocks"), "fp8": ("fp8", "blocks")}
+MODES |= {"klein-eager": ("bf16", "none"), "klein": ("bf16", "blocks"), "klein-fp8": ("fp8", "blocks")}
 _GIB = 1 << 30
 
 
@@ -82,6 +92,26 @@ def random_flux_fill(
         "inpaint", "flux-fill", "model", weights_id=f"{FLUX_FILL.id} (random weights)", device=device
     )
     return FluxFillInpainter(pipeline, prompts, settings, record, compiling)
+
+
+def random_klein(precision: str, compile: str, device: str = "cuda", cache_dir: Path | None = None) -> KleinInpainter:
+    """FLUX.2 klein at its full size with random weights; the arguments are those of :func:`random_flux_fill`."""
+    settings = FluxFillSettings(precision=precision, compile=compile, beside=False, steps=STEPS)
+    diffusers: Any = importlib.import_module("diffusers")
+    torch.manual_seed(0)
+    pipeline = diffusers.Flux2KleinInpaintPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**KLEIN_SCHEDULER),
+        transformer=_drawn(lambda: diffusers.Flux2Transformer2DModel(**KLEIN_TRANSFORMER), device),
+        vae=_drawn(diffusers.AutoencoderKLFlux2, device),
+        text_encoder=None,
+        tokenizer=None,
+        is_distilled=True,
+    )
+    compiling = place_pipeline(pipeline, settings, device, cache_dir or Path(tempfile.mkdtemp(prefix="klein-")))
+    record = BackendRecord("inpaint", "flux2-klein", "model", weights_id=f"{KLEIN_4B.id} (random)", device=device)
+    inpainter = KleinInpainter(pipeline, Path(), settings, record, device, compiling)
+    inpainter._embeddings[""] = torch.zeros(1, 512, KLEIN_TRANSFORMER["joint_attention_dim"])
+    return inpainter
 
 
 def random_pipeline(transformer: dict[str, Any], autoencoder: dict[str, Any], device: str, seed: int) -> Any:
@@ -151,7 +181,11 @@ def measure(
     """Build, warm up and time one mode; the GPU is empty again afterwards."""
     precision, compiled = MODES[mode]
     started = time.perf_counter()
-    inpainter = random_flux_fill(precision, compiled, steps, cache_dir=cache_dir)
+    inpainter: FluxFillInpainter | KleinInpainter
+    if mode.startswith("klein"):
+        inpainter = random_klein(precision, compiled, cache_dir=cache_dir)
+    else:
+        inpainter = random_flux_fill(precision, compiled, steps, cache_dir=cache_dir)
     torch.cuda.synchronize()
     build_seconds = time.perf_counter() - started
     resident = torch.cuda.memory_allocated() / _GIB
@@ -181,7 +215,7 @@ def _request(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _timed_fill(
-    inpainter: FluxFillInpainter, srgb: np.ndarray, hole: np.ndarray, seed: int
+    inpainter: FluxFillInpainter | KleinInpainter, srgb: np.ndarray, hole: np.ndarray, seed: int
 ) -> tuple[float, np.ndarray]:
     """Seconds of one fill, and the colours in the hole."""
     torch.cuda.synchronize()
@@ -217,7 +251,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=768)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--fills", type=int, default=3)
-    parser.add_argument("--modes", nargs="+", choices=sorted(MODES), default=list(MODES))
+    parser.add_argument("--modes", nargs="+", choices=sorted(MODES), default=["eager", "bf16", "fp8"])
     parser.add_argument("--cache-dir", type=Path, help="keep compiled kernels here")
     parser.add_argument("--json", type=Path, help="write the readings to this file")
     arguments = parser.parse_args()
