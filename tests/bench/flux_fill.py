@@ -140,6 +140,9 @@ def _drawn(build: Callable[[], Any], device: str) -> torch.nn.Module:
             parameter.normal_(0, parameter[0].numel() ** -0.5)
         else:
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+    for name, buffer in module.named_buffers():
+        if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            buffer.fill_(1 if name.endswith("running_var") else 0)
     return module.eval()
 
 
