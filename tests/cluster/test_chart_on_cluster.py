@@ -100,8 +100,6 @@ def test_the_operators_rights_are_the_checked_in_list(applied: ControlPlane, nam
         ("create", "pods/exec"),
         ("get", "pods/log"),
         ("update", "scenejobs.scenewright.io"),
-        ("patch", "scenejobs.scenewright.io"),
-        ("create", "scenejobs.scenewright.io"),
         ("create", "serviceaccounts/token"),
         ("delete", "nodes"),
         ("update", "nodes"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from toy_pipeline import PIPELINE as TOY
 from toy_pipeline import ToyParams
 
-from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.pipeline import StagePod, StageSpec
 from scenewright_stages.contract.samples import Child, Sample
 
 
@@ -18,7 +18,8 @@ def _two(sample: Sample) -> tuple[Child, ...]:
 def stages(params: ToyParams) -> tuple[StageSpec, ...]:
     """``double`` works on the files, ``sum`` on two children of each; both with three threads."""
     double, total = TOY.stages(params)
-    return replace(double, threads=3), replace(total, threads=3, expands=_two)
+    pod = StagePod(threads=3)
+    return replace(double, pod=pod), replace(total, pod=pod, expands=_two)
 
 
 PIPELINE = replace(TOY, stages=stages)

@@ -20,7 +20,7 @@ from toy_pipeline import ToyParams
 from toy_stages import DoubleStage
 
 from scenewright_stages.contract.outputs import ImageContract, OutputContract
-from scenewright_stages.contract.pipeline import StageSpec
+from scenewright_stages.contract.pipeline import StagePod, StageSpec
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, StageInputs, StageResult
 
@@ -125,7 +125,7 @@ def _stages(params: ToyParams, threads: int = 1) -> tuple[StageSpec, ...]:
     double, _ = TOY.stages(params)
     picture = OutputContract("picture", "{sample}/picture.png", "image", image=ImageContract(channels=3))
     outputs = (*double.outputs, picture)
-    return (replace(double, implementation="toy_noting:NotingStage", outputs=outputs, threads=threads),)
+    return (replace(double, implementation="toy_noting:NotingStage", outputs=outputs, pod=StagePod(threads=threads)),)
 
 
 PIPELINE = replace(TOY, stages=_stages, reporter="")

@@ -12,7 +12,7 @@ from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.pipeline import NamedInput
-from scenewright_stages.contract.reports import MAXIMUM_WARNING_BYTES, Failure, Report, cut
+from scenewright_stages.contract.reports import LEFT_OUT, MAXIMUM_WARNING_BYTES, Failure, Report, cut
 from scenewright_stages.contract.results import merged_warnings
 
 
@@ -28,7 +28,11 @@ def completed(report: Report, output_uri: str) -> Report:
     failures = [Failure.model_validate(each) for each in summary.get("failures", [])]
     whole = [str(warning) for warning in summary.get("warnings", [])]
     known = {cut(warning, MAXIMUM_WARNING_BYTES) for warning in whole}
-    others = [warning for warning in report.warnings if cut(warning, MAXIMUM_WARNING_BYTES) not in known]
+    others = [
+        warning
+        for warning in report.warnings
+        if cut(warning, MAXIMUM_WARNING_BYTES) not in known and not LEFT_OUT.fullmatch(warning)
+    ]
     changes = {"failures": failures or report.failures, "warnings": merged_warnings(whole, others)}
     return report.model_copy(update=changes)
 

@@ -7,6 +7,7 @@ no harm.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -30,6 +31,8 @@ MAXIMUM_FAILURE_BYTES = 150
 MAXIMUM_WARNINGS = 10
 MAXIMUM_WARNING_BYTES = 200
 MAXIMUM_CHOSEN = 12
+LEFT_OUT = re.compile(rf"[0-9]+ more warnings? in {re.escape(SUMMARY)}")
+"""What :meth:`Report.to_bytes` says in place of the warnings that do not fit."""
 
 
 class UnitCounts(Params):

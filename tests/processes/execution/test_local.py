@@ -12,7 +12,7 @@ from scenewright.execution.devices import GPU_VARIABLE, available_gpus, gpu_slot
 from scenewright.execution.events import PassStarted, Retried, StepFinished, StepUpToDate
 from scenewright.execution.outcomes import explanation, verdict
 from scenewright_stages.backends.runtime.cache.weights import CACHE_VARIABLE
-from scenewright_stages.contract.pipeline import SecretKey
+from scenewright_stages.contract.pipeline import SecretKey, StagePod
 
 STAGES = ["outpaint", "depth", "initialize", "render"]
 MOGE = "Ruicheng/moge-vitl"
@@ -131,7 +131,7 @@ def test_a_process_that_keeps_state_may_die_more_often_than_shards_are_retried(s
 
 
 def test_a_run_does_not_begin_without_a_secret_that_one_of_its_stages_needs(scripted: Scripted) -> None:
-    needing = {"secret": SecretKey("language-model", "token", "LANGUAGE_MODEL_TOKEN")}
+    needing = {"pod": StagePod(secret=SecretKey("language-model", "token", "LANGUAGE_MODEL_TOKEN"))}
     ran = scripted(of_depth=needing, variables={"LANGUAGE_MODEL_TOKEN": ""})
     assert (ran.steps, ran.outcome.exit_code, ran.outcome.reason) == ([], 10, "SecretMissing")
     assert [str(problem) for problem in ran.outcome.problems] == [

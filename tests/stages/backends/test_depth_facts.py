@@ -118,7 +118,7 @@ answer = {{
     "vistadream": keys("vistadream", {{"mode": "coarse", "depth": {{"backend": "under-test"}}}}),
     "nearMetres": keys("vistadream", {{"depth": {{"backend": "under-test", "nearMetres": 2.0}}}}),
     "worldexplorer": keys("worldexplorer", {{"depth": {{"method": "model", "backend": "under-test"}}}}),
-    "crd": json.dumps(crd("SceneJob", built_in=True)).count('"under-test"'),
+    "crd": json.dumps(crd("SceneJob", built_in=True)["spec"]["versions"][0]).count('"under-test"'),
 }}
 from scenewright_stages.backends.depth.interface import DEPTH
 from scenewright_stages.backends.runtime.loading import load
