@@ -121,7 +121,6 @@ def site(
     settings = Settings(cluster=True, namespaces=spaces, token_headers=("authorization",), outputs=outputs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(kubeconfig))
-        patch.setattr("kubernetes.aio.config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
         with serving(settings) as found:
             yield found
 

@@ -63,19 +63,24 @@ async def connect(context: str = "") -> Connection:
         config.ConfigException: there are no credentials, or no such context.
     """
     configuration = Configuration()
-    given = os.environ.get("KUBECONFIG") or Path(config.KUBE_CONFIG_DEFAULT_LOCATION).expanduser().exists()
-    if not given and _POD_NAMESPACE.exists():
+    # The client library reads the variable when it is imported; a program may set it later.
+    named = os.environ.get("KUBECONFIG", "")
+    files = [
+        Path(each).expanduser() for each in (named or config.KUBE_CONFIG_DEFAULT_LOCATION).split(os.pathsep) if each
+    ]
+    exists = any(file.exists() for file in files)
+    if not named and not exists and _POD_NAMESPACE.exists():
 
         async def read_token() -> None:
             config.load_incluster_config(client_configuration=configuration)
 
         await read_token()
         return Connection(configuration, _POD_NAMESPACE.read_text(encoding="utf-8").strip(), read_token)
-    files = [Path(each).expanduser() for each in config.KUBE_CONFIG_DEFAULT_LOCATION.split(os.pathsep)]
-    if not any(file.exists() for file in files):
+    if not exists:
         raise config.ConfigException("no such file")
-    chosen = _context(context)
-    loader = await config.load_kube_config(context=chosen["name"], client_configuration=configuration)
+    location = os.pathsep.join(map(str, files))
+    chosen = _context(location, context)
+    loader = await config.load_kube_config(location, context=chosen["name"], client_configuration=configuration)
 
     async def read_again() -> None:
         # This also reruns a credential plugin.
@@ -84,8 +89,8 @@ async def connect(context: str = "") -> Connection:
     return Connection(configuration, chosen["context"].get("namespace") or "default", read_again)
 
 
-def _context(name: str) -> Json:
-    contexts, active = config.list_kube_config_contexts()
+def _context(location: str, name: str) -> Json:
+    contexts, active = config.list_kube_config_contexts(location)
     chosen: Json | None = next((each for each in contexts if each["name"] == name), None)
     if found := chosen if name else active:
         return found
