@@ -90,6 +90,14 @@ def trimap(mask: Mask) -> NDArray[np.uint8]:
     return np.where(cv2.dilate(mask.astype(np.uint8), np.ones((21, 21))) > mask, 128, grey(mask)).astype(np.uint8)
 
 
+def cut_out_in_few_colours(mask: Mask) -> Image.Image:
+    """A picture of the object with a palette; index 255 is transparent."""
+    shown = np.where(mask, np.indices(mask.shape).sum(axis=0) % 90, 255).astype(np.uint8)
+    image = palette(shown, {number: (2 * number, 90, 40) for number in range(90)})
+    image.info["transparency"] = 255
+    return image
+
+
 VOC = {0: (0, 0, 0), 1: (128, 0, 0)}
 Made = Any
 RIGHT: dict[str, tuple[str, Callable[[Mask], Made], dict[str, Any]]] = {
@@ -128,6 +136,7 @@ RIGHT: dict[str, tuple[str, Callable[[Mask], Made], dict[str, Any]]] = {
     "voc-palette": ("png", lambda m: palette(grey(m, 0, 1), VOC), {}),
     "voc-palette-15": ("png", lambda m: palette(grey(m, 0, 15), {15: (192, 128, 128)}), {}),
     "voc-palette-void": ("png", lambda m: palette(with_void(m), {**VOC, 255: (224, 224, 192)}), {}),
+    "palette-cut-out": ("png", cut_out_in_few_colours, {"transparency": 255}),
     "grey-palette-white-first": (
         "png",
         lambda m: palette(grey(m, 1, 0), {0: (255, 255, 255), 1: (0, 0, 0)}),
@@ -170,6 +179,7 @@ REFUSED: dict[str, tuple[str, Callable[[Mask], Made], str]] = {
         lambda m: np.dstack([photo_like(m), photo_like(m)[::-1], photo_like(m)]),
         "MaskUnclear",
     ),
+    "void-254": ("png", lambda m: np.where(with_void(m) == 255, 254, with_void(m)).astype(np.uint8), "MaskUnclear"),
     "a-dark-matte": ("png", lambda m: soft(m) // 12, "MaskUnclear"),
     "float-logits": ("tif", lambda m: np.where(m, 4.5, -3.5).astype(np.float32), "MaskUnclear"),
     "float-nan": ("tif", lambda m: np.where(m, np.nan, 0).astype(np.float32), "MaskUnclear"),
@@ -268,6 +278,15 @@ def test_a_turned_photo_that_does_not_decide_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(SampleError, match="both upright and as it is stored"):
         read_mask(written(tmp_path / "m.png", grey(mask), {}), plain, MaskReading())
+
+
+def test_a_line_of_void_is_thin_for_its_object_and_not_for_the_photo(tmp_path: Path) -> None:
+    mask, _ = SUBJECTS["product"]
+    large = np.zeros((8 * HEIGHT, 8 * WIDTH), np.uint8)
+    large[400:520, 500:660] = mask
+    large[430:450, 700:720] = 255
+    with pytest.raises(SampleError, match="2 classes"):
+        read(written(tmp_path / "m.png", large, {}), large > 0, True)
 
 
 def test_a_transparent_picture_is_its_own_mask(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def read_rows(content: bytes, uri: str) -> list[Row]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = content[: problem.start].count(b"\n") + 1
-        raise ConfigurationError(FIELD, uri, f"line {line} is not UTF-8 text: {problem.reason}") from None
+        raise ConfigurationError(
+            FIELD, uri, f"line {line} is not UTF-8 text ({problem.reason}): save it as UTF-8"
+        ) from None
     read = _csv_rows if uri.lower().endswith(".csv") else _json_rows
     found = []
     for line, values in read(text, uri):
@@ -192,8 +194,9 @@ def _json_rows(text: str, uri: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_rows(text: str, uri: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter_of(text))
     header: list[str] = []
+    rows = 0
     try:
         for cells in reader:
             if not header:
@@ -204,9 +207,18 @@ def _csv_rows(text: str, uri: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 if any(cells[len(header) :]):
                     counts = f"{len(cells)} cells, the header {len(header)}"
                     raise _refused(uri, reader.line_num, f"has {counts}: put quotes around cells with commas")
+                rows += 1
                 yield reader.line_num, {name: cell for name, cell in zip(header, cells, strict=False) if name}
     except csv.Error as problem:
         raise _refused(uri, reader.line_num, f"is not valid CSV: {problem}") from None
+    if header and not rows:
+        raise _refused(uri, 1, f"is the only one: {shown(text.strip())}; the first line names the fields, such as uri")
+
+
+def _delimiter_of(text: str) -> str:
+    """What separates the cells: spreadsheets write semicolons where commas are decimal, or tabs."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return "," if "," in header else next((each for each in ";\t" if each in header), ",")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ _LEAST_CONTRAST, _NOISE = 0.5, 6 * (2 / 255) ** 2
 _LEAST_SEEN = 0.5
 """Share of a mask's outline that the photo has to show; below it the object is as clear as glass."""
 _GREY_SPREAD = 8
+_MOST_CLASSES = 32
+"""Colours of a palette from which it is one of a picture, not of class numbers."""
 _CLEARER = 1.5
 """How much sharper the photo is along one outline than along another before it decides between them."""
 
@@ -168,6 +170,11 @@ def _channel(image: Image.Image, name: str, reading: MaskReading, lossy: bool) -
     """The channel that says what the object is, its kind, and whether its values are inexact."""
     if image.mode == "P":
         indices = np.asarray(image)
+        if reading.number is None and "transparency" in image.info and len(np.unique(indices)) > _MOST_CLASSES:
+            # A picture of the object in few colours, cut out.
+            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+            if _varies(alpha):
+                return alpha, "alpha", False
         if reading.number is not None or not _is_grey_ramp(image, indices):
             return indices, "index", lossy
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:

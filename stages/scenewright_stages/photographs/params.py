@@ -29,9 +29,11 @@ Formats = Annotated[
 
 
 PICTURE_SUFFIXES = (*PICTURE_ENDINGS, ".gif")
-MASK_ENDINGS = tuple(f"{mark}mask{suffix}" for suffix in PICTURE_SUFFIXES for mark in "._-")
+MASK_ENDINGS = tuple(
+    f"{mark}{word}{suffix}" for word in ("mask", "alpha", "matte") for suffix in PICTURE_SUFFIXES for mark in "._-"
+)
 """How the mask of a photo is named, after the photo's stem and in any case; the first that is there is read."""
-MASK_FOLDERS = ("masks", "mask")
+MASK_FOLDERS = ("masks", "mask", "alpha", "alphas", "matte", "mattes")
 MaskPolarity = Annotated[
     Literal["auto", "white", "black"],
     Field(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.imaging.colour import srgb_from_linear
+from scenewright_stages.vision.imaging.regions import bounding_box
 from scenewright_stages.vision.subjects.scenery.composition import Cutout, warped_layer
 from scenewright_stages.vision.types import Float32Array
 
@@ -25,6 +26,8 @@ _NEARER = 0.12
 """How much larger the object is after the farthest step nearer."""
 _CLOSEST_CROP = 0.72
 _MARGIN = 4.0
+_BAND = 256
+"""Rows that are developed at once: a photo of 24 megapixels has no room for several copies of itself."""
 _EXPOSURE, _WARMTH = 0.16, 0.05
 """Largest change of the light, as logarithms."""
 
@@ -84,10 +87,21 @@ def own_scene(
         picture *= np.clip(left, 0, 1)[..., None]
         move = _moved(crop, larger * drawn.scale, (view.base.column, view.base.row), (drawn.column, drawn.row))
         layer, cover = warped_layer(view.colours, view.alpha, move, zoom * larger * drawn.scale, size)
-        picture += cover[..., None] * (layer - picture)
-    lit = picture * np.array(drawn.gains, np.float32)
+        shown = _where_it_shows(cover)
+        picture[shown] += cover[shown][..., None] * (layer[shown] - picture[shown])
+        del layer
     facts = {"scale": round(drawn.scale, 4), "crop": round(drawn.crop, 4), "light_gains": [*drawn.gains]}
-    return np.clip(srgb_from_linear(lit.astype(np.float32)), 0, 1), cover, move, facts
+    gains = np.array(drawn.gains, np.float32)
+    for start in range(0, height, _BAND):
+        band = picture[start : start + _BAND]
+        np.clip(srgb_from_linear(band * gains), 0, 1, out=band)
+    return picture, cover, move, facts
+
+
+def _where_it_shows(cover: Float32Array) -> tuple[slice, slice]:
+    """Rows and columns of the object."""
+    left, top, right, bottom = bounding_box(cover > 0)
+    return slice(top, bottom), slice(left, right)
 
 
 def _draw(place: OwnPlace, extent: NDArray[np.float64] | None, rng: np.random.Generator) -> _Draw:

@@ -14,6 +14,7 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.photographs.compositing import composite, plain_background, split_layers
+from scenewright_stages.photographs.masks import matte_around
 from scenewright_stages.photographs.pictures import (
     bytes_from_unit,
     one_thread_each,
@@ -24,7 +25,6 @@ from scenewright_stages.photographs.pictures import (
 from scenewright_stages.reference.family import View, views
 from scenewright_stages.reference.files import write_cutout, write_png
 from scenewright_stages.reference.params import ReferenceObjectParams
-from scenewright_stages.vision.imaging.matting import refine_matte
 from scenewright_stages.vision.subjects.cutting import cut_from_border
 from scenewright_stages.vision.subjects.scenery.standing import base_of
 from scenewright_stages.vision.types import Float32Array, Uint8Array
@@ -35,7 +35,8 @@ _LARGEST = 1024
 _ATTEMPTS = 3
 _CLEAR = 0.3
 """How clearly a painted object must stand out from its background."""
-_MATTE = 0.006
+_MATTE = 0.008
+"""Width of the soft edge, as a share of the object's longer side."""
 
 
 class PaintedViewsStage(Stage[ReferenceObjectParams]):
@@ -133,6 +134,5 @@ def cut_view(picture: Float32Array) -> tuple[Uint8Array, Uint8Array, float] | No
     inside, score = cut_from_border(picture)
     if score < _CLEAR or not inside.any():
         return None
-    alpha = refine_matte(picture, inside, max(1, round(_MATTE * max(inside.shape))))
-    matte = bytes_from_unit(alpha)
+    matte = bytes_from_unit(matte_around(picture, inside, _MATTE))
     return (bytes_from_unit(picture), matte, score) if (matte >= 128).any() else None

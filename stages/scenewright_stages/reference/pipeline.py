@@ -96,8 +96,7 @@ def perspectives_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="perspectives",
         title="Perspectives",
-        # Zero123++ sees the object as its published preprocessor says.
-        version=(2 if block.backend == "zero123" else 1) if choices else 3,
+        version=2 if choices else 3,
         implementation="scenewright_stages.reference.painted_views:PaintedViewsStage"
         if choices
         else "scenewright_stages.reference.perspectives:PerspectivesStage",
@@ -176,7 +175,7 @@ def backdrop_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="backdrop",
         title="Empty photo",
-        version=1,
+        version=2,
         implementation="scenewright_stages.reference.backdrop:BackdropStage",
         reads=(Read("white", ("photo", "cutout")),),
         outputs=(

@@ -58,6 +58,10 @@ _GREY = surfaces.TableTop(np.full((4, 4, 3), 0.3, np.float32), 0.0, np.full(3, 0
 """What the ground of a photo throws back on the things that stand on it."""
 
 
+_BAND = 256
+"""Rows that get their noise at once: a photo of 24 megapixels has no room for several copies of itself."""
+
+
 @dataclass(frozen=True, eq=False)
 class UserPhoto:
     """A background photo from the user, (H, W, 3) float32 linear, and its name."""
@@ -330,11 +334,14 @@ def _within(rng: np.random.Generator, low: float, high: float, otherwise: float)
 
 def with_noise(pixels: Float32Array, levels: float, rng: np.random.Generator) -> Uint8Array:
     """(H, W, 3) uint8 with sensor noise, slightly stronger in the mid-tones."""
-    height, width = pixels.shape[:2]
-    grain = rng.standard_normal((height, width, 3), np.float32)
-    grain = 0.6 * grain + 0.4 * grain.mean(axis=2, keepdims=True) * np.float32(1.7)
-    strength = np.float32(levels / 255) * (0.5 + np.sqrt(np.clip(pixels * (1 - pixels), 0, 1)))
-    return bytes_from_unit(np.clip(pixels + grain * strength, 0, 1).astype(np.float32))
+    noisy = np.empty(pixels.shape, np.uint8)
+    for start in range(0, len(pixels), _BAND):
+        band = pixels[start : start + _BAND]
+        grain = rng.standard_normal(band.shape, np.float32)
+        grain = 0.6 * grain + 0.4 * grain.mean(axis=2, keepdims=True) * np.float32(1.7)
+        strength = np.float32(levels / 255) * (0.5 + np.sqrt(np.clip(band * (1 - band), 0, 1)))
+        noisy[start : start + _BAND] = bytes_from_unit(np.clip(band + grain * strength, 0, 1).astype(np.float32))
+    return noisy
 
 
 def _on_own_background(

@@ -110,6 +110,9 @@ def test_zero_is_a_value() -> None:
         ("masks/a.png", "a.jpg"),
         ("set/Masks/a.png", "set/images/a.jpg"),
         ("set/images/masks/a_mask.png", "set/images/a.jpg"),
+        ("a-alpha.png", "a.jpg"),
+        ("a.matte.PNG", "a.jpg"),
+        ("alpha/a.png", "images/a.jpg"),
     ],
 )
 def test_a_mask_is_found_by_any_ending_and_case_and_is_never_an_object(mask: str, photo: str) -> None:
@@ -217,6 +220,24 @@ def test_points_in_a_cell(cell: str, points: object) -> None:
     (found,) = list_objects(Files({"l.csv": f"uri,mask,class,points\ncoffee.png,,cup,{cell}\n".encode()}, "l.csv"))
     assert found.attributes.get("points") == points
     assert (found.rejected is None) == (points is not None)
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_a_list_of_a_spreadsheet_is_read_whatever_separates_its_cells(between: str) -> None:
+    lines = [["uri", "mask", "class"], ["a.png", "m.png", "cup"]]
+    text = "\ufeff" + "\r\n".join(between.join(cells) for cells in lines)
+    (found,) = list_objects(Files({"l.csv": text.encode()}, "l.csv"))
+    assert found.files == {"source": "file:///photos/a.png", "mask": "file:///photos/m.png"}
+    assert found.attributes["class"] == "cup"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"a.png,m.png\n", "line 1 is the only one: 'a.png,m.png'"), ("uri\na.png".encode("utf-16"), "as UTF-8")],
+)
+def test_a_list_without_a_header_and_one_in_another_encoding_say_what_to_do(content: bytes, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        list_objects(Files({"l.csv": content}, "l.csv"))
 
 
 def test_fields_that_nobody_reads_are_named_once() -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, StageContext, StageInputs
-from scenewright_stages.photographs.pictures import write_json
+from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, write_json
 from scenewright_stages.reference.backdrop import BackdropStage
 from scenewright_stages.reference.companions import read_companions
 from scenewright_stages.reference.family import photos_of_split, scene_children
@@ -261,3 +261,30 @@ def test_the_own_photo_is_emptied_once_and_shows_the_object_again(tmp_path: Path
     outside = cv2.dilate(mask.values, np.ones((9, 9), np.uint8)) == 0
     brightness = image.values.mean(axis=2)
     assert brightness[outside].min() < 0.8 * np.median(brightness[outside]), "its shadow is there"
+
+
+def test_a_small_object_in_a_large_photo_is_emptied_as_if_it_filled_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    height, width, radius = 600, 900, 20
+    ground = np.clip(130 + rng.normal(0, 4, (height, width, 3)), 0, 255).astype(np.uint8)
+    shade = np.zeros((height, width), np.float32)
+    cv2.ellipse(shade, (459, 318), (22, 11), 0, 0, 360, 0.65, -1)
+    light = 1 - cv2.GaussianBlur(shade, (0, 0), 1.8)
+    cut = cv2.circle(np.zeros((height, width, 4), np.uint8), (450, 300), radius, (200, 30, 30, 255), -1)
+    shown = np.where(cut[..., 3:] > 0, cut[..., :3], bytes_from_linear(linear_from_bytes(ground) * light[..., None]))
+    given = ReferenceObjectParams.model_validate({"scenes": {"background": "own"}})
+    files = {
+        ("white", "photo"): write_png(tmp_path / "photo.png", shown),
+        ("white", "cutout"): write_png(tmp_path / "cutout.png", cut),
+    }
+    stage = BackdropStage(StageContext(backdrop_stage(given), given))
+    made = stage.process(Sample("cup"), StageInputs(files, given, 5, tmp_path))
+    empty = made.outputs["empty"]
+    assert isinstance(empty, Pixels)
+    changed = (empty.values != shown).any(axis=-1)
+    assert changed.sum() < 2.2 * (cut[..., 3] > 0).sum(), "a hole of the photo's size would be ten times the object's"
+    left = np.load(str(made.outputs["light"]))["left"]
+    beside = (light < 0.8) & (cut[..., 3] == 0)
+    error, without = np.abs(left - light)[beside].mean(), np.abs(1 - light)[beside].mean()
+    print(f"light off by {error:.3f}, {without:.3f} if no shadow is found")
+    assert error < 0.15 < without

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.vision.imaging.regions import bounding_box
 from scenewright_stages.vision.types import Mask, Uint8Array
 
 Polarity = Literal["auto", "white", "black"]
@@ -23,6 +24,8 @@ MASK_EMPTY = "MaskEmpty"
 """Reason of a mask that marks nothing. Callers that allow a picture without its object make it a rejection."""
 VOID = 255
 """In a mask of class numbers: a pixel that belongs to no class, drawn along outlines."""
+_VOID_LINE = 7
+"""Pixels that a line of void is wide at most around small objects; data sets draw five."""
 _LARGEST_CLASS = 64
 """Values up to this are class numbers if nothing but void lies above them: no grey mask is that dark."""
 _LEAST_SHARE = 0.001
@@ -30,6 +33,8 @@ _LEAST_SHARE = 0.001
 _LEAST_PIXELS = 64
 _CONTRAST = 32
 _LOSSY_CONTRAST, _LOSSY_NOISE = 96, 48
+_FEW = 8
+"""Values up to which a mask holds what somebody chose, not shades."""
 _MOST_SHADES = 0.4
 """Largest share of a matte that is neither object nor background over an area; a photograph has more."""
 
@@ -163,7 +168,8 @@ def _single_class(plane: MaskPlane, values: NDArray[Any], found: NDArray[Any]) -
 def _is_void(values: NDArray[Any]) -> bool:
     """Whether 255 is a thin line along outlines, as data sets for segmentation draw it."""
     lines = (values == VOID).astype(np.uint8)
-    widest = max(3, round(0.03 * max(values.shape))) | 1
+    left, top, right, bottom = bounding_box(values > 0)
+    widest = max(_VOID_LINE, round(0.03 * max(right - left, bottom - top))) | 1
     return int(cv2.erode(lines, np.ones((widest, widest), np.uint8)).sum()) < 0.02 * max(int(lines.sum()), 1)
 
 
@@ -186,6 +192,8 @@ def _shades(plane: MaskPlane, values: NDArray[Any], found: NDArray[Any]) -> tupl
     if plane.kind == "alpha":
         return _scaled(values, 0, 255 if values.dtype == np.uint8 else 65535), ()
     noise = _LOSSY_NOISE if plane.lossy else 4
+    if not plane.lossy and len(found) <= _FEW and len(numbers := _areas(values, found[found <= _LARGEST_CLASS])) > 1:
+        raise _unclear(plane, f"areas have the class numbers {', '.join(map(str, numbers))}, beside {found[-1]}")
     levels = _plateaus(values, found, noise)
     if len(levels) > 2:
         raise _unclear(plane, f"large areas have the values {', '.join(map(str, levels))}")
@@ -203,6 +211,12 @@ def _shades(plane: MaskPlane, values: NDArray[Any], found: NDArray[Any]) -> tupl
     cover = _scaled(values, low, high)
     notes = () if (low, high) == (0, white) or plane.lossy else (f"{plane.name}: the object has the value {high}",)
     return (_snapped(cover) if plane.lossy else cover), notes
+
+
+def _areas(values: NDArray[Any], found: NDArray[Any]) -> list[int]:
+    """Those of some values that cover areas."""
+    least, kernel = max(_LEAST_PIXELS, _LEAST_SHARE * values.size), np.ones((3, 3), np.uint8)
+    return [int(each) for each in found if int(cv2.erode((values == each).astype(np.uint8), kernel).sum()) >= least]
 
 
 def _beside(level: int, low: int, high: int) -> tuple[int, int]:
