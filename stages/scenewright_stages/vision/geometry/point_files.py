@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 _MAXIMUM_HEADER_BYTES = 65536
 _COLOURS = ("red", "green", "blue")
+_DIFFUSE = tuple(f"diffuse_{name}" for name in _COLOURS)
+"""The colours' names in files of older programs."""
 _TYPES = {
     **dict.fromkeys(("float", "float32"), "<f4"),
     **dict.fromkeys(("double", "float64"), "<f8"),
@@ -63,10 +65,11 @@ def parse_points(data: bytes, path: str) -> tuple[NDArray[np.float64], NDArray[n
     if not {"x", "y", "z"} <= set(names):
         raise PlyError(f"{path} has no x, y, z")
     points = np.stack([vertices[axis].astype(np.float64) for axis in "xyz"], axis=1)
-    if not set(_COLOURS) <= set(names):
+    channels = next((each for each in (_COLOURS, _DIFFUSE) if set(each) <= set(names)), ())
+    if not channels:
         return points, np.full((count, 3), 128, np.uint8)
-    colours = np.stack([vertices[name] for name in _COLOURS], axis=1)
-    if dtype[_COLOURS[0]].kind == "f":
+    colours = np.stack([vertices[name] for name in channels], axis=1)
+    if dtype[channels[0]].kind == "f":
         # Some programs write colours from 0 to 1.
         colours = np.round(np.clip(np.nan_to_num(colours), 0, 1) * 255)
     return points, colours.astype(np.uint8)

@@ -21,7 +21,7 @@ from scenewright_stages.vision.places.captures.masks import is_mask
 _GEOMETRIC = re.compile(
     r"distort|fisheye|lens|rolling|scale|transform|rotat|transl|offset|skew|shift|ortho|project|equirect|panoram|pose"
     r"|matri|c2w|w2c|intrins|extrins|focal|^fl_|^[kps]\d|tau|principal|convention|coord|ax[ie]s|mitsuba|mirror|flip"
-    r"|handed|units?$|aspect|camera_(type|angle|model)",
+    r"|handed|units?$|aspect|camera_(type|angle|model)|^[fc][xy]$|^fov|^k$|^cameras$|^rig",
     re.IGNORECASE,
 )
 """Names of keys that may change what a photograph shows of the scene."""
@@ -203,12 +203,19 @@ def _neutral(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
 
 
+def _each_once(pairs: list[tuple[str, Any]], path: str) -> dict[str, Any]:
+    named_once([name for name, _ in pairs], path)
+    return dict(pairs)
+
+
 def read_json(path: str, read: Read) -> dict[str, Any]:
     """The object in a JSON file. Raises CaptureError if it is damaged or no object."""
     try:
-        data = json.loads(read(path))
+        data = json.loads(read(path), object_pairs_hook=lambda pairs: _each_once(pairs, path))
     except KeyError as problem:
         raise CaptureError("Missing", f"{path} is not there") from problem
+    except CaptureError:
+        raise
     except (ValueError, RecursionError) as problem:
         raise CaptureError("Damaged", f"{path} is invalid JSON: {problem}") from problem
     if not isinstance(data, dict):

@@ -26,6 +26,7 @@ from scenewright_stages.vision.places.captures.capture import (
     Shot,
     numbered,
 )
+from scenewright_stages.vision.places.captures.names import matching
 
 MODELS = (
     "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE", "FULL_OPENCV", "FOV",
@@ -94,13 +95,18 @@ def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str] | N
     poses = read_poses(folder, binary, read)
     points, colours = read_model_points(folder, binary, read)
     notes = _doubts(folder, binary, read, len(points))
+    finite = np.isfinite(points).all(axis=1)
+    if not finite.all():
+        notes.append(f"{model_file(folder, 'points3D', binary)}: {int((~finite).sum())} points are not finite")
+        points, colours = points[finite], colours[finite]
     where = model_file(folder, "images", binary)
     if not poses:
         raise CaptureError("TooFewViews", f"{where} names no photograph")
     named_once([name for name, _, _ in poses], where)
     keys = {f"images/{name}" for name, _, _ in poses} if keys is None else keys
     images = image_folder([name for name, _, _ in poses], keys)
-    if missing := [name for name, _, _ in poses if f"{images}{name}" not in keys]:
+    paths = {name: matching(f"{images}{name}", keys) for name, _, _ in poses}
+    if missing := [name for name, path in paths.items() if path is None]:
         raise CaptureError("Missing", _missing(where, images, missing, len(poses)))
     names = _camera_names({name: str(camera) for name, camera, _ in poses})
     ids = numbered(list(names.values()))
@@ -108,7 +114,7 @@ def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str] | N
     for name, camera, pose in sorted(poses, key=lambda each: each[0]):
         if camera not in lenses:
             raise CaptureError("Damaged", f"{where}: {name}: its camera {camera} is not in the model")
-        path = f"{images}{name}"
+        path = paths[name] or ""
         shots.append(Shot(path, PurePosixPath(name).stem, ids[names[name]], lenses[camera], pose))
     return Capture(tuple(shots), points, colours, ids, notes=tuple(notes))
 
@@ -130,7 +136,7 @@ def read_poses(folder: str, binary: bool, read: Read) -> list[tuple[str, int, ND
 
 
 def read_model_points(folder: str, binary: bool, read: Read) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Points (N, 3) and colours (N, 3), ordered by id; empty if the model has no points file.
+    """Points (N, 3), finite or not, and colours (N, 3), ordered by id; empty if the model has no points file.
 
     Raises:
         CaptureError: the file is damaged.
@@ -143,9 +149,8 @@ def read_model_points(folder: str, binary: bool, read: Read) -> tuple[NDArray[np
     rows = sorted(_binary_points(data, name) if binary else _text_points(_text(data, name), name))
     if not binary:
         _check_count(_text(data, name), name, len(rows))
-    usable = [row for row in rows if np.isfinite(row[1]).all()]
-    positions = np.array([row[1] for row in usable], np.float64).reshape(-1, 3)
-    return positions, np.array([row[2] for row in usable], np.uint8).reshape(-1, 3)
+    positions = np.array([row[1] for row in rows], np.float64).reshape(-1, 3)
+    return positions, np.array([row[2] for row in rows], np.uint8).reshape(-1, 3)
 
 
 def model_file(folder: str, name: str, binary: bool) -> str:
@@ -155,7 +160,7 @@ def model_file(folder: str, name: str, binary: bool) -> str:
 
 def image_folder(names: Collection[str], keys: Collection[str]) -> str:
     """The folder below which most of the named photographs are; ``images/`` if none is anywhere."""
-    return max(IMAGE_FOLDERS, key=lambda folder: sum(f"{folder}{name}" in keys for name in names))
+    return max(IMAGE_FOLDERS, key=lambda folder: sum(matching(f"{folder}{name}", keys) is not None for name in names))
 
 
 def _missing(where: str, images: str, missing: list[str], count: int) -> str:
@@ -175,7 +180,8 @@ def _content(name: str, read: Read) -> bytes:
 
 def _text(data: bytes, name: str) -> str:
     try:
-        return data.decode()
+        # Windows programs begin a text with a mark of its byte order.
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise CaptureError("Damaged", f"{name} is not text in UTF-8, from byte {problem.start} on") from problem
 
@@ -229,19 +235,20 @@ def _lens(where: str, model: str, width: int, height: int, parameters: tuple[flo
 
 
 def _binary_lenses(data: bytes, file: str) -> dict[int, Lens]:
-    cursor, found = _Cursor(data, file), {}
+    cursor, found = _Cursor(data, file), dict[int, Lens]()
     (count,) = cursor.take("Q")
     for _ in range(count):
         identity, model, width, height = cursor.take("iiQQ")
         name = MODELS[model] if 0 <= model < len(MODELS) else f"number {model}"
         parameters = cursor.take(f"{PARAMETERS[name]}d") if name in PARAMETERS else ()
-        found[identity] = _lens(f"{file}: camera {identity}", name, width, height, parameters)
+        where = f"{file}: camera {identity}"
+        _add(found, identity, _lens(where, name, width, height, parameters), where)
     cursor.finish()
     return found
 
 
 def _text_lenses(text: str, file: str) -> dict[int, Lens]:
-    found = {}
+    found = dict[int, Lens]()
     for number, line in _lines(text):
         where = f"{file} line {number}"
         try:
@@ -249,9 +256,15 @@ def _text_lenses(text: str, file: str) -> dict[int, Lens]:
             row = int(identity), model, int(width), int(height), tuple(float(each) for each in parameters)
         except ValueError as problem:
             raise _bad_line(where, line, "camera id, model, width, height and parameters") from problem
-        found[row[0]] = _lens(f"{where}: camera {identity}", *row[1:])
+        where = f"{where}: camera {identity}"
+        _add(found, row[0], _lens(where, *row[1:]), where)
     _check_count(text, file, len(found))
     return found
+
+
+def _add(found: dict[int, Lens], identity: int, lens: Lens, where: str) -> None:
+    if found.setdefault(identity, lens) != lens:
+        raise CaptureError("Damaged", f"{where} is there twice, with other numbers: keep one of them")
 
 
 _Image = tuple[str, int, NDArray[np.float64]]

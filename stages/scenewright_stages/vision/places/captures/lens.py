@@ -161,6 +161,13 @@ def lens_of(data: Mapping[str, Any], where: str) -> Lens:
         _refuse(used - set(_FISHEYE_TERMS), model, where)
         return Lens.opencv((width, height), focal, centre, [numbers[name] for name in _FISHEYE_TERMS], fisheye=True)
     if model in ("PINHOLE", "SIMPLE_PINHOLE"):
+        if used:
+            terms = ", ".join(f"{name} = {numbers[name]}" for name in sorted(used))
+            raise CaptureError(
+                "CameraModel",
+                f"{where}: {terms} contradicts camera_model {model}, which has no distortion: set camera_model to "
+                "OPENCV if the photographs are distorted, else remove it",
+            )
         return Lens("PINHOLE", width, height, (*focal, *centre))
     if "k4" in used and model != "FULL_OPENCV" and not {"k5", "k6"} & set(data):
         raise CaptureError(
@@ -184,8 +191,10 @@ def _model(data: Mapping[str, Any], where: str) -> str:
     model = str(named)
     if model not in PARAMETERS:
         raise CaptureError("CameraModel", f"{where}: the camera model {model} is not known; {_known()}")
-    if flag and not model.endswith("FISHEYE"):
-        raise CaptureError("CameraModel", f"{where}: is_fisheye contradicts camera_model {model}: correct one of them")
+    if "is_fisheye" in data and bool(flag) != model.endswith("FISHEYE"):
+        raise CaptureError(
+            "CameraModel", f"{where}: is_fisheye {bool(flag)} contradicts camera_model {model}: correct one of them"
+        )
     return "OPENCV_FISHEYE" if model.endswith("FISHEYE") else model
 
 
@@ -201,7 +210,10 @@ def _focal_along(data: Mapping[str, Any], axis: str, side: int) -> float | None:
     if f"fl_{axis}" in data:
         return float(data[f"fl_{axis}"])
     if f"camera_angle_{axis}" in data:
-        return float(side / 2 / np.tan(float(data[f"camera_angle_{axis}"]) / 2))
+        angle = float(data[f"camera_angle_{axis}"])
+        if not 0 < angle < np.pi:
+            raise ValueError(f"camera_angle_{axis} is {angle:g}; it is in radians, between 0 and {np.pi:.4f}")
+        return float(side / 2 / np.tan(angle / 2))
     return None
 
 

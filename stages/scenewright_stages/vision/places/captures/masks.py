@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+from scenewright_stages.vision.places.captures.names import by_plain_name, plain
+
 MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _MARK = ".mask"
 """`photo.mask.png` is the mask of `photo.jpg` (RealityScan, OpenMVS)."""
@@ -39,7 +41,7 @@ def is_mask(path: str) -> bool:
     if name.suffix.lower() not in MASK_ENDINGS:
         return False
     folders = name.parts[:-1]
-    innermost = next((each for each in reversed(folders) if each in ("masks", "images")), "")
+    innermost = next((each for each in reversed(list(map(str.lower, folders))) if each in ("masks", "images")), "")
     return name.stem.lower().endswith(_MARK) or innermost == "masks"
 
 
@@ -53,7 +55,11 @@ def mask_beside(picture: str, keys: Collection[str]) -> MaskFile | None:
         picture: path of the photograph below the capture's folder.
         keys: paths of all files of the capture.
     """
-    return next((MaskFile(each) for each in _candidates(picture) if each in keys), None)
+    exact = next((each for each in _candidates(picture) if each in keys), None)
+    if exact is None:
+        others = by_plain_name(frozenset(filter(is_mask, keys)))
+        exact = next((found for each in _candidates(picture) if (found := others.get(plain(each)))), None)
+    return None if exact is None else MaskFile(exact)
 
 
 def _candidates(picture: str) -> Iterator[str]:

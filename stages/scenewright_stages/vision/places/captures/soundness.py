@@ -39,6 +39,8 @@ _THUMBNAIL, _ALIKE, _EQUAL = (32, 24), 1.5, 3.0
 """Size, and root mean square difference in levels: of thumbnails that may be copies, and of pictures that are."""
 _FLAT = 3.0
 """Pictures whose levels deviate less than this are all alike."""
+_OUT_OF_SIGHT = 0.2
+"""Share of points. Structure from motion keeps points that two photographs show; wrong poses lose a quarter or more."""
 _DEPTHS = np.geomspace(0.25, 32.0, 8)
 _RAYS, _NEIGHBOURS = 8, 60
 _LEAST_SHARED = 0.05
@@ -75,6 +77,11 @@ def view_notes(photographs: PosedPhotographs) -> list[str]:
     notes = []
     if alone := lone_views(photographs):
         notes.append(f"no other photograph shows what these show: {_named(photographs, alone)}")
+    if (lost := points_out_of_sight(photographs)) > _OUT_OF_SIGHT:
+        notes.append(
+            f"{lost:.0%} of the points are before no photograph: poses and points may be of different frames, poses "
+            "may be inverted, or their axes may be another program's"
+        )
     if flat_and_straight(photographs):
         notes.append(
             "all points lie on one plane, which the cameras see straight on: focal length and distance can hardly be "
@@ -94,6 +101,19 @@ def view_notes(photographs: PosedPhotographs) -> list[str]:
             f"{_BLURRED:.0%} of the usual sharpness)"
         )
     return notes
+
+
+def points_out_of_sight(photographs: PosedPhotographs) -> float:
+    """Share of the capture's points that no photograph has before it; 0 without enough points."""
+    if len(photographs.points) < MINIMUM_POINTS:
+        return 0.0
+    some = photographs.points[:: max(1, len(photographs.points) // _POINTS)]
+    seen = np.zeros(len(some), np.bool_)
+    for camera in photographs.cameras:
+        pixels, depth = project(some, camera)
+        with np.errstate(invalid="ignore"):
+            seen |= (depth > 0) & np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=1)
+    return float(1 - seen.mean())
 
 
 def triangulation_degrees(points: Float64Array, cameras: Sequence[Camera]) -> float | None:

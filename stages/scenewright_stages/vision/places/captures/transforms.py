@@ -24,6 +24,7 @@ from scenewright_stages.vision.places.captures.accounting import Keys, read_json
 from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read, Shot, frame_lens, rigid_pose
 from scenewright_stages.vision.places.captures.colmap import model_file, read_model_points, read_poses
 from scenewright_stages.vision.places.captures.masks import MaskFile
+from scenewright_stages.vision.places.captures.names import matching
 
 TRANSFORMS = "transforms.json"
 SPLITS = {name: f"transforms_{name}.json" for name in ("train", "val", "test")}
@@ -286,7 +287,10 @@ def _model_points(top: Keys, shots: list[Shot], reading: _Reading) -> tuple[NDAr
                 reading.leave(files, f"its cameras are not those of {top.where}")
                 return np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
             reading.used += files
-            return points @ matrix[:3, :3].T + matrix[:3, 3], colours
+            finite = np.isfinite(points).all(axis=1)
+            if not finite.all():
+                reading.leave([f"{int((~finite).sum())} points of {files[1]}"], "not finite")
+            return points[finite] @ matrix[:3, :3].T + matrix[:3, 3], colours[finite]
     return np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
 
 
@@ -342,4 +346,5 @@ def _picture(named: str, keys: Collection[str]) -> str | None:
     """The file that a key names, with or without its ending."""
     path = named.removeprefix("./").replace("\\", "/")
     candidates = (path, *(path + ending for ending in PICTURE_ENDINGS))
-    return next((each for each in candidates if each and each in keys), None)
+    exact = next((each for each in candidates if each and each in keys), None)
+    return exact or next((found for each in candidates if each and (found := matching(each, keys))), None)
