@@ -120,8 +120,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "growth": 1.0, "exploration": True, "coarse": 4,
     },
 }  # fmt: skip
-_QUALITY_OF_FEW: dict[str, Any] = {"steps": 2500, "segment": 250, "start_points": 30_000, "maximum": 60_000}
-"""What quality stands for with fewer photographs."""
 
 
 class SceneTrainingParams(TrainingParams):
@@ -131,8 +129,9 @@ class SceneTrainingParams(TrainingParams):
         default="",
         description="preview or quality: the preset's values replace those of the other fields that have their "
         "default, and with 5 to 59 training photographs some of them first decide how long to train. preview: for two "
-        "cores, at most 1500 steps and 40000 Gaussians. quality: for a GPU, at most 2500 steps and 60000 Gaussians, "
-        "from 60 photographs on 30000 steps, 1000000 Gaussians and harmonics of degree 3, as worldexplorer's.",
+        "cores, at most 1500 steps and 40000 Gaussians. quality: for a GPU, 30000 steps, 1000000 Gaussians and "
+        "harmonics of degree 3, as worldexplorer's; with fewer than 60 training photographs as preview, for more of "
+        "either makes their scene worse from elsewhere.",
     )
 
     def settled(self, views: int) -> TrainingParams:
@@ -140,8 +139,7 @@ class SceneTrainingParams(TrainingParams):
         stated = {name: getattr(self, name) for name in TrainingParams.model_fields}
         if not self.preset:
             return TrainingParams(**stated)
-        few = self.preset == "quality" and views < MANY_VIEWS
-        values = _QUALITY_OF_FEW if few else _PRESETS[self.preset]
+        values = _PRESETS["preview" if views < MANY_VIEWS else self.preset]
         usual = TrainingParams()
         changed = {name: value for name, value in stated.items() if value != getattr(usual, name)}
         return usual.model_copy(update={**values, **changed})

@@ -55,6 +55,13 @@ def test_more_photographs_determine_more() -> None:
     assert sizes == sorted(sizes)
 
 
+def test_quality_does_no_more_than_preview_with_few_photographs() -> None:
+    """On a beach with 15 views it had 0.3 dB less from elsewhere with 60,000 Gaussians and 2,500 steps."""
+    preview, quality = (SceneTrainingParams.model_validate({"preset": name}) for name in ("preview", "quality"))
+    assert quality.settled(59) == preview.settled(59)
+    assert quality.settled(60).maximum > preview.settled(60).maximum
+
+
 def test_without_a_preset_nothing_changes() -> None:
     for fields in ({}, {"steps": 30_000, "harmonics_degree": 3}, {"exploration": True}):
         block = SceneTrainingParams(**fields)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -142,3 +144,29 @@ def test_records_name_the_versions_that_are_installed() -> None:
     bundled = [weights for facts in registry.backends() for weights in facts.bundled]
     known = {weights.id: weights.revision for weights in bundled if weights.id.startswith("@mediapipe/")}
     assert json.loads(package.read_text())["dependencies"] == known
+
+
+def test_threads_read_their_networks_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once end the process: OpenCV registers its layers at the first reading."""
+    inside, alone = threading.Lock(), []
+    start = threading.Barrier(4)
+
+    def read(path: str, engine: int) -> str:
+        first = inside.acquire(blocking=False)
+        alone.append(first)
+        time.sleep(0.02)
+        if first:
+            inside.release()
+        return path
+
+    def work() -> None:
+        start.wait()
+        models.network(models.FACES)
+
+    monkeypatch.setattr(models.cv2.dnn, "readNetFromTFLite", read)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert alone == [True] * 4

@@ -29,6 +29,8 @@ class _Networks(threading.local):
 
 
 _NETWORKS = _Networks()
+_READING = threading.Lock()
+"""OpenCV registers its layers at the first reading; two threads that read at once end the process."""
 
 
 def model_file(name: str) -> Path:
@@ -46,6 +48,8 @@ def model_file(name: str) -> Path:
 def network(name: str) -> cv2.dnn.Net:
     """The network of a file, loaded once per thread. Raises ModelsNotInstalled."""
     if name not in _NETWORKS.loaded:
-        # OpenCV's other engine returns only the first output of these files.
-        _NETWORKS.loaded[name] = cv2.dnn.readNetFromTFLite(str(model_file(name)), cv2.dnn.ENGINE_CLASSIC)
+        path = str(model_file(name))
+        with _READING:
+            # OpenCV's other engine returns only the first output of these files.
+            _NETWORKS.loaded[name] = cv2.dnn.readNetFromTFLite(path, cv2.dnn.ENGINE_CLASSIC)
     return _NETWORKS.loaded[name]
