@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -83,16 +82,15 @@ def scenewright(*arguments: object, environment: Mapping[str, str] | None = None
     assert "Traceback" not in done.stderr, done.stderr
     ended = Ended(done.returncode, done.stdout, done.stderr)
     if arguments[0] == "run":
-        _assert_agreement(ended)
+        assert_agreement(ended)
     return ended
 
 
-def _assert_agreement(ended: Ended) -> None:
-    """Whatever a run published into a folder tells the numbers of its JSON."""
+def assert_agreement(ended: Ended) -> None:
+    """Whatever a run published, into a folder or a bucket, tells the numbers of its JSON."""
     for job in json.loads(ended.stdout).get("jobs", []):
-        results = job["outputs"].get("results", "")
-        if results.startswith("file://"):
-            assert_numbers_agree(Path(unquote(results.removeprefix("file://"))), job)
+        if results := job["outputs"].get("results", ""):
+            assert_numbers_agree(results, job)
 
 
 def photograph(seed: int = 0, width: int = 64, height: int = 64) -> NDArray[np.uint8]:

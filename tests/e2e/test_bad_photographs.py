@@ -17,6 +17,7 @@ from scene_jobs import (
     COMMAND,
     SMALL,
     Ended,
+    assert_agreement,
     assert_consistent,
     photograph,
     published,
@@ -141,7 +142,9 @@ def _measured(*arguments: object) -> tuple[Ended, int]:
     command = [sys.executable, "-c", _MEASURE, str(peak), *COMMAND, *map(str, arguments), "-o", "json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert "Traceback" not in done.stderr, done.stderr
-    return Ended(done.returncode, done.stdout, done.stderr), int(peak.read_text()) * 1024
+    ended = Ended(done.returncode, done.stdout, done.stderr)
+    assert_agreement(ended)
+    return ended, int(peak.read_text()) * 1024
 
 
 @pytest.mark.parametrize("kind", ["missing file", "missing folder", "empty folder", "folder of other things"])

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from agreement import assert_numbers_agree
 from toy_packages import COMMAND, install, with_packages
 
+from scenewright_stages.contract import layout
 from scenewright_stages.pipelines import GROUP
 
 pytestmark = pytest.mark.slow
@@ -51,6 +53,8 @@ def run(command: str, folder: Path) -> str:
         words = [*COMMAND, *words[1:]]
     environment = {**with_packages(site), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    for summary in folder.rglob(layout.SUMMARY):
+        assert_numbers_agree(summary.parent, has_page=False)
     return (done.stdout + done.stderr).strip()
 
 

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from agreement import assert_numbers_agree
 from killing import await_ends, children
 from toy_packages import (
     AWAITING,
@@ -98,9 +97,6 @@ def run_with_choices(jobs: ToyJobs) -> dict[Phase, float]:
     last = scenewright("run", cards, letters)
     assert last.returncode == SAMPLES_FAILED, last.stdout + last.stderr
     assert "letters: 1 sample done" in last.stdout
-    if not jobs.uri.startswith("s3://"):
-        for output in ("out", "out/tuning_runs/letters"):
-            assert_numbers_agree(Path(jobs.uri) / output, has_page=False)
     times.append(time.monotonic())
     first_run, _, choice, last_run = (after - before for before, after in pairwise(times))
     return {"first run": first_run, "choice": choice, "last run": last_run}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -13,41 +14,46 @@ from typing import Any
 from scenewright_stages.contract import layout
 from scenewright_stages.contract.results import duration_text
 from scenewright_stages.contract.samples import WHOLE_ID
+from scenewright_stages.store import open_store
 
 WORDS = ("done", "failed", "rejected", "waiting", "notSelected", "missing")
 
 
 def assert_numbers_agree(
-    output: Path, job: Mapping[str, Any] | None = None, terminal: str = "", has_page: bool = True
+    output: Path | str, job: Mapping[str, Any] | None = None, terminal: str = "", has_page: bool = True
 ) -> None:
     """Asserts that summary, manifest, publication, pages and the terminal or its JSON have the same numbers.
 
     Args:
-        output: folder of the publication.
+        output: folder of the publication, or its URI in any store.
         job: the job in the JSON of ``scenewright run -o json``, if there is one.
         terminal: what ``scenewright run`` printed, if it was for people.
         has_page: whether the pipeline has a reporter.
     """
-    summary = json.loads((output / layout.SUMMARY).read_text())
+    store = open_store(str(output))
+    summary = json.loads(store.get_bytes(layout.SUMMARY))
     units = {word: summary["samples"].get(word, 0) for word in WORDS}
     assert sum(units.values()) == summary["samples"]["total"]
-    lines = [json.loads(line) for line in (output / layout.MANIFEST).read_text().splitlines()]
+    lines = [json.loads(line) for line in store.get_bytes(layout.MANIFEST).decode().splitlines()]
     ids = [line["id"] for line in lines]
     # What stands for the whole job has a line and is no unit.
     assert units["done"] in (len(ids), len(ids) - ids.count(WHOLE_ID)), (ids, summary["samples"])
+    there = {each.key for each in store.list()}
+    present = there | {key[:end] for key in there for end in range(len(key)) if key[end] == "/"}
     for line in lines:
         for file in line["files"].values():
-            path = output / file["path"]
-            assert path.exists() or "{number" in file["path"], f"the manifest names {path}, which nobody made"
-    with (output / layout.DROPPED).open(newline="") as file:
-        reasons = [row["reason"] for row in csv.DictReader(file)]
+            path = file["path"].rstrip("/")
+            assert path in present or "{number" in path, f"the manifest names {path}, which nobody made"
+    rows = csv.DictReader(io.StringIO(store.get_bytes(layout.DROPPED).decode(), newline=""))
+    reasons = [row["reason"] for row in rows]
     assert all(number <= reasons.count(reason) for reason, number in summary["reasons"].items())
-    published = json.loads((output / layout.PUBLISHED).read_text())["samples"]
+    published = json.loads(store.get_bytes(layout.PUBLISHED))["samples"]
     assert published == {"total": summary["samples"]["total"], **_counted(units)}
-    if has_page:
-        _assert_page(output / layout.REPORT, units, summary)
+    if layout.REPORT not in there:
+        assert not has_page or any(layout.REPORT in warning for warning in summary["warnings"])
     else:
-        assert not (output / layout.REPORT).exists()
+        assert has_page
+        _assert_page(store.get_bytes(layout.REPORT).decode(), units, summary)
     if job is not None:
         assert {word: job["units"].get(word, 0) for word in WORDS} == units
         assert job["times"]["total"]["wallSeconds"] == summary["times"]["total"]["wallSeconds"]
@@ -68,12 +74,8 @@ def assert_status_agrees(status: Mapping[str, Any], summary: Mapping[str, Any]) 
     assert all(map(str.startswith, summary["warnings"], shown)) and len(shown) >= min(len(summary["warnings"]), 1)
 
 
-def _assert_page(path: Path, units: Mapping[str, int], summary: Mapping[str, Any]) -> None:
+def _assert_page(text: str, units: Mapping[str, int], summary: Mapping[str, Any]) -> None:
     """A page that counts samples counts these; the page of a single scene has its time."""
-    if not path.exists():
-        assert any(layout.REPORT in warning for warning in summary["warnings"]) or not units
-        return
-    text = path.read_text()
     pills = re.findall(r'<li class="pill [a-z ]+">([\d,]+) ([a-z ]+)</li>', text)
     if pills:
         shown = {html.unescape(word): int(number.replace(",", "")) for number, word in pills}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from agreement import assert_numbers_agree
 from job_building import Create, Owned, container_of, literal_environment, pod_of, referenced_environment
 from plugins import with_plugins
 from summaries import comparable
@@ -98,6 +99,7 @@ def run_locally(folder: Path, document: dict[str, Any], **plugins: str) -> None:
     command = [sys.executable, "-c", "from scenewright.cli.main import main; main()", "run", str(path)]
     done = subprocess.run(command, env=variables, capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert_numbers_agree(document["spec"]["output"]["uri"], terminal=done.stdout.decode())
 
 
 def published_files(output: Path) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from agreement import assert_numbers_agree
 from summaries import comparable
 
 from scenewright_stages.contract import layout
@@ -130,7 +131,18 @@ def scenewright(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = with_packages(installed_packages())
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+    if arguments[0] == "run":
+        for path in arguments[1:]:
+            if isinstance(path, Path):
+                _assert_agreement(path)
     return done
+
+
+def _assert_agreement(manifest: Path) -> None:
+    """Whatever the object of a manifest published by now tells the same numbers everywhere."""
+    output = json.loads(manifest.read_text())["spec"]["output"]["uri"]
+    if open_store(output).head(layout.SUMMARY):
+        assert_numbers_agree(output, has_page=False)
 
 
 def _document(kind: str, name: str, **spec: Any) -> dict[str, Any]:
