@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -291,10 +292,30 @@ class Status(Params):
 def read_status(raw: Mapping[str, object]) -> Status:
     """The status of a raw object. Drops fields and values that this version of the operator does not know."""
     try:
-        return Status.model_validate(raw)
+        found = Status.model_validate(raw)
     except ValidationError as error:
         unknown = {str(each["loc"][0]) for each in error.errors(include_url=False) if each["loc"]}
-    try:
-        return Status.model_validate({name: value for name, value in raw.items() if name not in unknown})
-    except ValidationError:
-        return Status()
+        try:
+            found = Status.model_validate({name: value for name, value in raw.items() if name not in unknown})
+        except ValidationError:
+            found = Status()
+    _share_field_sets(found)
+    return found
+
+
+def _share_field_sets(model: Params) -> None:
+    """Lets models that state the same fields hold one set of their names.
+
+    The operator keeps the status of every object. With 2,000 objects in flight these sets alone would be 90,000 of 216
+    bytes. The models are frozen, so nothing changes a shared set.
+    """
+    object.__setattr__(model, "__pydantic_fields_set__", _shared(frozenset(model.model_fields_set)))
+    for value in model.__dict__.values():
+        for each in value if isinstance(value, list) else (value,):
+            if isinstance(each, Params):
+                _share_field_sets(each)
+
+
+@lru_cache(maxsize=1024)
+def _shared(names: frozenset[str]) -> set[str]:
+    return set(names)
