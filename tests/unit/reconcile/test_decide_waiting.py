@@ -386,6 +386,23 @@ def test_a_job_in_a_queue_tells_the_queues_words_and_never_fails() -> None:
     assert held.after(5)[0] == "Running"
 
 
+@pytest.mark.parametrize(("was_admitted", "parallelism"), [(False, 2), (True, 1)])
+def test_the_parallelism_of_a_suspended_job_is_edited_until_its_queue_has_admitted_it_once(
+    was_admitted: bool, parallelism: int
+) -> None:
+    held = Held(scheduling={"queueName": "lab"})
+    if was_admitted:
+        held.with_pods(phase="Running")
+        held.change_pods(started_at=held.cluster.now)
+        held.after(5)
+        # A queue that evicts restores the parallelism that it had lowered after it has suspended the Job.
+        held.job.seen = replace(held.job.seen, parallelism=1)
+    held.job.seen = replace(held.job.seen, suspended=True, started_at=None)
+    held.cluster.edit_execution(maxParallelism=2)
+    held.after(5)
+    assert held.job.seen.parallelism == parallelism
+
+
 def test_a_queue_that_nobody_serves_is_reported_after_five_minutes() -> None:
     held = suspended_by_queue()
     held.cluster.truths["workload"] = (False, "")

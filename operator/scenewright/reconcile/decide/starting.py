@@ -68,7 +68,7 @@ def watched(run: Run, job: ObservedJob, create: CreateJob, doing: ObjectState) -
     if finding.fatal:
         return endings.failed(run, finding.reason, finding.message)
     state = ObjectState("Waiting", finding.reason, _steady(run, finding)) if finding.reason else doing
-    partial = run.decided(state, *_parallelism(run, job), again_after=finding.again_after)
+    partial = run.decided(state, *_parallelism(look), again_after=finding.again_after)
     if finding.ask is None:
         return partial
     return partial.also(Inspect(finding.ask), again_after=run.settings.answer_soon)
@@ -312,11 +312,15 @@ def _steady(run: Run, finding: Finding) -> str:
     return before.message if is_same else finding.message
 
 
-def _parallelism(run: Run, job: ObservedJob) -> list[Action]:
-    """Patches the parallelism of a stage's live Job. For an admitted Job the queue sets it."""
-    wanted = run.plan.spec.execution.max_parallelism
-    is_stage = job.step in run.plan.keys and job.completions > 1
-    belongs_to_queue = bool(job.queue) and not job.suspended
+def _parallelism(look: Look) -> list[Action]:
+    """Patches the parallelism of a stage's live Job. Once a queue has admitted a Job, the queue alone sets it.
+
+    A queue suspends a Job that it evicts first and restores its parallelism in a later request: what is seen in between
+    is not to be mended.
+    """
+    job, wanted = look.job, look.run.plan.spec.execution.max_parallelism
+    is_stage = job.step in look.run.plan.keys and job.completions > 1
+    belongs_to_queue = bool(job.queue) and (look.started or not job.suspended)
     if not is_stage or belongs_to_queue or min(wanted, job.completions) == min(job.parallelism, job.completions):
         return []
     return [SetParallelism(job.name, job.uid, min(wanted, job.completions))]
