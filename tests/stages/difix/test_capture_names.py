@@ -17,6 +17,7 @@ from test_captures import capture_of, listed
 
 from scenewright_stages.vision.geometry.cameras import invert_rigid
 from scenewright_stages.vision.geometry.point_files import parse_points
+from scenewright_stages.vision.places.captures.accounting import Account
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.names import matching
 from scenewright_stages.vision.places.captures.pictures import load_photographs
@@ -143,3 +144,23 @@ def test_colours_of_points_are_read_by_their_older_names() -> None:
     header += "".join(f"property uchar diffuse_{name}\n" for name in ("red", "green", "blue"))
     _, colours = parse_points(f"{header}end_header\n0 1 2 10 20 30\n".encode(), "points.ply")
     np.testing.assert_array_equal(colours, [[10, 20, 30]])
+
+
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [
+        ("cameras/0.json", "Polycam"),
+        ("keyframes/corrected_cameras/17.json", "Polycam"),
+        ("Cameras.XML", "Metashape"),
+        ("poses_bounds.npy", "LLFF"),
+        ("cams/00000001_cam.txt", "MVSNet"),
+        ("bundle.out", "Bundler"),
+        ("cameras_sphere.npz", "IDR"),
+        ("reconstruction.json", "OpenSfM"),
+    ],
+)
+def test_poses_of_another_program_are_named_with_a_way_to_use_them(name: str, program: str) -> None:
+    account = Account()
+    account.finish([name, "notes.txt"], "photographs without a pose")
+    assert account.left[name].startswith(f"poses in a format of {program}, which is not read: export them as")
+    assert "notes.txt" not in account.left or "poses in" not in account.left["notes.txt"]

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,6 +29,17 @@ _GEOMETRIC = re.compile(
 
 
 _SMALLER = re.compile(r"images_(\d+|small|half|quarter)")
+_POSE_FILES = {
+    "cameras/*.json": "Polycam", "corrected_cameras/*.json": "Polycam", "mesh_info.json": "Polycam",
+    "*.r3d": "Record3D", "depth/*.depth": "Record3D", "conf/*.conf": "Record3D",
+    "*.xml": "Metashape", "*.psx": "Metashape", "*.rcproj": "RealityCapture", "*.rsproj": "RealityScan",
+    "poses_bounds.npy": "LLFF", "*_cam.txt": "MVSNet", "pair.txt": "MVSNet",
+    "bundle.out": "Bundler", "bundle.rd.out": "Bundler", "*.nvm": "VisualSFM",
+    "cameras_sphere.npz": "IDR", "cameras_large.npz": "IDR",
+    "reconstruction.json": "OpenSfM", "camera_models.json": "OpenSfM", "*.sfm": "Meshroom",
+    "frames/*.json": "ARKit", "*.p4d": "Pix4D", "*_calibrated_camera_parameters.txt": "Pix4D",
+}  # fmt: skip
+"""Programs by the names of their files of poses, below any folder."""
 
 
 @dataclass
@@ -60,7 +72,7 @@ class Account:
         """
         for key in keys:
             if key not in self.used and key not in self.left and not needs_no_note(key):
-                self.left[key] = _special(key) or reason_for(key, otherwise)
+                self.left[key] = _special(key) or _of_another_program(key) or reason_for(key, otherwise)
 
     def note(self) -> str:
         """One sentence on everything that was left; empty if everything was used."""
@@ -81,6 +93,19 @@ def _special(key: str) -> str:
         return "points are read where transforms.json names their file, as ply_file_path"
     if len(parts) > 1 and parts[0].lower().startswith("depth"):
         return "depth maps are read where transforms.json names them, as depth_file_path"
+    return ""
+
+
+def _of_another_program(key: str) -> str:
+    """The reason for poses in a format that is not read, with a way to use them; empty for other files."""
+    names = [part.lower() for part in PurePosixPath(key).parts[-2:]]
+    tails = ("/".join(names), names[-1])
+    for pattern, program in _POSE_FILES.items():
+        if any(fnmatchcase(tail, pattern) for tail in tails):
+            return (
+                f"poses in a format of {program}, which is not read: export them as a COLMAP model or as "
+                "transforms.json (nerfstudio's ns-process-data converts several formats), or estimate them"
+            )
     return ""
 
 
