@@ -122,27 +122,34 @@ def faded(cloud: SplatCloud, cameras: Sequence[Camera]) -> SplatCloud:
     Opacity falls to zero over a margin of `_FADE` of the frame around each camera's picture. Splats that reach into
     the picture stay, so that its edges are whole.
     """
-    weight = np.zeros(len(cloud), np.float32)
+    weight, largest = np.zeros(len(cloud), np.float32), cloud.scales.max(axis=1)
     for camera in cameras:
-        weight = np.maximum(weight, _weight_in(cloud, camera))
+        # The first cameras see most splats whole, and no other camera can add to that.
+        rest = np.flatnonzero(weight < 1)
+        weight[rest] = np.maximum(weight[rest], _weight_in(cloud.means[rest], largest[rest], camera))
     kept = weight > 0
     inside = cloud.select(kept)
     return replace(inside, opacities=inside.opacities * weight[kept])
 
 
-def _weight_in(cloud: SplatCloud, camera: Camera) -> Float32Array:
-    """(N,) float32: 1 for splats in a camera's picture, falling to 0 beyond its edge, 0 behind the camera."""
+def _weight_in(means: Float32Array, largest: Float32Array, camera: Camera) -> Float32Array:
+    """(N,) float32: 1 for splats in a camera's picture, falling to 0 beyond its edge, 0 behind the camera.
+
+    Args:
+        means: (N, 3), world frame.
+        largest: (N,) the largest scale of each splat.
+    """
     pose = camera.camera_from_world.astype(np.float32)
-    points = cloud.means @ pose[:3, :3].T + pose[:3, 3]
+    points = means @ pose[:3, :3].T + pose[:3, 3]
     z = points[:, 2]
     front = z > 1e-6
     depth = np.where(front, z, np.float32(1))
-    beyond = np.full(len(cloud), -np.inf, np.float32)
+    beyond = np.full(len(means), -np.inf, np.float32)
     for axis, (size, focal, centre) in enumerate(
         zip((camera.width, camera.height), camera.focal, camera.principal_point, strict=True)
     ):
         place = (points[:, axis] / depth * np.float32(focal) + np.float32(centre)) / np.float32(size)
-        reach = np.minimum(cloud.scales.max(axis=1) / depth * np.float32(focal / size), np.float32(_FADE / 2))
+        reach = np.minimum(largest / depth * np.float32(focal / size), np.float32(_FADE / 2))
         beyond = np.maximum(beyond, np.maximum(-place, place - 1) - reach)
     weight = np.clip(1 - beyond / np.float32(_FADE), 0, 1)
     return np.where(front, weight, 0).astype(np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 
 from scenewright_stages.report.pictures import evenly_spaced
 from scenewright_stages.scenes.flight import Flight
+from scenewright_stages.scenes.side_by_side import side_by_side
 from scenewright_stages.vision.imaging.colour import depth_colours, depth_limits
 from scenewright_stages.vision.imaging.video import write_mp4
 from scenewright_stages.vision.types import Uint8Array
@@ -26,9 +27,12 @@ _JPEG_QUALITY = 85
 
 def write_videos(flight: Flight, video: Path, depth_video: Path, frames_per_second: float) -> None:
     """Writes the colours and depth of a flight as MP4 files; the depth colours span the range of the whole flight."""
-    write_mp4(video, flight.srgb, frames_per_second)
     limits = depth_limits(flight.depth)
-    write_mp4(depth_video, (depth_colours(depth, *limits) for depth in flight.depth), frames_per_second)
+    depths = (depth_colours(depth, *limits) for depth in flight.depth)
+    side_by_side(
+        lambda: write_mp4(video, flight.srgb, frames_per_second),
+        lambda: write_mp4(depth_video, depths, frames_per_second),
+    )
 
 
 def write_flight_sheet(flight: Flight, path: Path) -> None:

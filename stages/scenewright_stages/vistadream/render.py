@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from scenewright_stages.scenes.frames import Frame, load_frames, stage_renderer
 from scenewright_stages.scenes.live import LiveViewer
 from scenewright_stages.scenes.quality import Remedies, flight_quality
 from scenewright_stages.scenes.rerun import RerunScene, rerun_frames, rerun_view, write_rrd
+from scenewright_stages.scenes.side_by_side import side_by_side
 from scenewright_stages.scenes.splats import SplatCloud
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
 from scenewright_stages.vision.gaussians.ply import write_ply
@@ -44,8 +46,10 @@ class RenderStage(Stage[VistaDreamParams]):
         trajectory = flight_path(frames, self.params, frame_count(len(frames), render))
         flight = fly(scene, cameras_along(frames, trajectory), self.renderer, self.context.progress)
         remedies = quality_remedies(self.params, scene_motion(frames[0], self.params))
-        quality = flight_quality(scene, frames, flight, self.renderer)
-        outputs = self._write(sample.id, scene, frames, flight, inputs.workspace)
+        with ThreadPoolExecutor(1) as pool:
+            measured = pool.submit(flight_quality, scene, frames, flight, self.renderer)
+            outputs = self._write(sample.id, scene, frames, flight, inputs.workspace)
+        quality = measured.result()
         metrics: dict[str, Any] = {
             "frames": len(flight.cameras),
             "views": len(frames),
@@ -67,13 +71,17 @@ class RenderStage(Stage[VistaDreamParams]):
         names = {"ply": "gf.ply", "video": "orbit.mp4", "depth_video": "orbit_depth.mp4"}
         names |= {"contact_sheet": "contact_sheet.jpg"}
         outputs = {name: workspace / file for name, file in names.items()}
-        write_ply(published(scene, self.params.render), outputs["ply"])
-        write_videos(flight, outputs["video"], outputs["depth_video"], self.params.render.frames_per_second)
-        write_flight_sheet(flight, outputs["contact_sheet"])
+        video, depth_video, rate = outputs["video"], outputs["depth_video"], self.params.render.frames_per_second
+        steps: list[Callable[[], object]] = [
+            lambda: write_videos(flight, video, depth_video, rate),
+            lambda: write_ply(published(scene, self.params.render), outputs["ply"]),
+            lambda: write_flight_sheet(flight, outputs["contact_sheet"]),
+        ]
         if self.params.render.rerun:
-            self.context.progress(0.85, "writing the Rerun recording")
-            outputs["rerun"] = workspace / "scene.rrd"
-            write_rrd(outputs["rerun"], recorded_scene(sample_id, scene, frames, flight))
+            recording = outputs["rerun"] = workspace / "scene.rrd"
+            steps.append(lambda: write_rrd(recording, recorded_scene(sample_id, scene, frames, flight)))
+        self.context.progress(0.8, "writing PLY, videos and recording")
+        side_by_side(*steps)
         viewer = LiveViewer(self.params.live_viewer)
         if viewer.watches:
             viewer.show(recorded_scene(sample_id, scene, frames, flight))
