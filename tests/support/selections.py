@@ -29,6 +29,7 @@ from scenewright_stages.worker.states import Evidence, Relatives, States, curren
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STATES = ("fresh", "half", "finished")
+FIRST = 12
 
 
 class Anything(float):
@@ -69,26 +70,63 @@ def selections(stages: Sequence[str]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys([*prefixes, *((name,) for name in stages)]))
 
 
-@functools.cache
-def subject(name: str, folder: Path) -> Subject:
-    """The pipeline with the samples of the first example that has it; of one without an example, two photographs."""
+def cases() -> list[tuple[str, tuple[str, ...], str]]:
+    """Pipeline, selection and state of the output: of every chain that a pipeline can have, each selection once."""
+    return [
+        (name, selected, state)
+        for name, pipeline in pipelines().items()
+        for selected in dict.fromkeys(each for block in _blocks(name) for each in selections(_stages(pipeline, block)))
+        for state in STATES
+    ]
+
+
+def subject(name: str, selected: Sequence[str], folder: Path) -> Subject:
+    """The pipeline with the first of its chains that has the selection: as a prefix of it if any has."""
     pipeline = pipelines()[name]
-    for document in _examples():
-        block = document.get("spec", {}).get(name)
-        uri = document.get("spec", {}).get("input", {}).get("uri", "")
-        if block is not None and uri.startswith("file://"):
+    fitting = [block for block in _blocks(name) if tuple(selected) in selections(_stages(pipeline, block))]
+    leading = (block for block in fitting if _stages(pipeline, block)[: len(selected)] == list(selected))
+    return Subject(pipeline, next(leading, fitting[0]), _roots(name, folder))
+
+
+@functools.cache
+def _roots(name: str, folder: Path) -> tuple[Sample, ...]:
+    """Samples of the first example whose input is at hand; of a pipeline without one, two photographs."""
+    pipeline = pipelines()[name]
+    for block, uri in _examples(name):
+        if uri.startswith("file://"):
             job = Job(folder / name, replace(pipeline), block, input=uri.removeprefix("file://"))
             job.index()
-            return Subject(pipeline, block, tuple(job.samples().values()))
-    block = dict(next(iter(pipeline.sample_blocks()), {}))
-    single = pipeline.kind == "TuningRun"
-    return Subject(pipeline, block, (Sample("all"),) if single else (photo("a"), photo("b")))
+            return tuple(job.samples().values())
+    return (Sample("all"),) if pipeline.kind == "TuningRun" else (photo("a"), photo("b"))
 
 
-def _examples() -> Iterator[dict[str, Any]]:
+@functools.cache
+def _blocks(name: str) -> list[dict[str, Any]]:
+    """Parameters of the examples, and those by which the pipeline shows all its stages."""
+    return [*(block for block, _ in _examples(name)), *(dict(block) for block in pipelines()[name].sample_blocks())]
+
+
+def _stages(pipeline: Pipeline, block: dict[str, Any]) -> list[str]:
+    return [stage.name for stage in pipeline.stages(pipeline.parse(block))]
+
+
+def _examples(name: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Block and input of every example of a pipeline."""
     for path in sorted(EXAMPLES.glob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
-            yield with_absolute_uris(document, path.parent)
+            spec = with_absolute_uris(document, path.parent).get("spec", {})
+            if name in spec:
+                yield spec[name], spec.get("input", {}).get("uri", "")
+
+
+def first_of(population: Population, each: int = FIRST) -> Population:
+    """The first few samples of every level whose parents are among the first too: rules hold for ten as for 500."""
+    kept: dict[int, tuple[Sample, ...]] = {}
+    for level, samples in sorted(population.items()):
+        parents = {sample.id for above in kept.values() for sample in above}
+        born = [one for one in samples if one.parent is None or one.parent.id in parents]
+        kept[level] = tuple(born[:each] if level > 0 else born)
+    return kept
 
 
 @dataclass
@@ -99,7 +137,7 @@ class Output:
 
     def __post_init__(self) -> None:
         self.records: list[Record] = []
-        self.population: Population = self.subject.chain().population(self.subject.roots)
+        self.population = first_of(self.subject.chain().population(self.subject.roots))
 
     def evidence(self) -> Evidence:
         return Evidence(by_sample(self.records))

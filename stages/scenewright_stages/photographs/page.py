@@ -22,7 +22,7 @@ class StageRow:
     """One stage of the run.
 
     Attributes:
-        done, failed, skipped: samples.
+        done, failed, rejected, skipped: samples, in the words of the terminal: a skipped one lacks what it reads.
         seconds: total time in the stage's code, over all samples.
         wall_seconds: from start to end of its processes, as in the terminal and the summary.
         not_selected: samples that are not up to date and that the run did not select.
@@ -34,6 +34,7 @@ class StageRow:
     title: str
     done: int
     failed: int
+    rejected: int
     skipped: int
     seconds: float
     wall_seconds: float = 0.0

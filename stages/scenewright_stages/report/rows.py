@@ -59,7 +59,7 @@ def warnings_of(outcome: SampleOutcome) -> tuple[str, ...]:
     )
 
 
-_WORST_FIRST: tuple[State, ...] = ("failed", "missing", "skipped", "warning")
+_WORST_FIRST: tuple[State, ...] = ("failed", "missing", "rejected", "skipped", "warning")
 
 
 def state_of(outcome: SampleOutcome) -> State:
@@ -113,6 +113,4 @@ def links(outcome: SampleOutcome, stage: str, labels: Sequence[tuple[str, str]])
 def _timing_state(record: Record) -> State:
     if record.state == "started":
         return "missing"
-    if record.state == "rejected":
-        return "skipped"
     return "warning" if record.state == "done" and record.warnings else record.state

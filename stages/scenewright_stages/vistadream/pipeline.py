@@ -230,15 +230,21 @@ def _resources(
     )
 
 
+_LEAST_HOLES = 0.01
+"""Share of a view that is worth filling in a photograph without a manifest: small moves uncover little."""
+
+
 def photograph_block(cpus: int, gpus: int) -> dict[str, object]:
     """The block of a photograph without a manifest: hidden parts are filled, at a size that the machine bears.
 
     On two CPUs that takes about a minute.
     """
     if gpus:
-        return {"mode": "coarse", "maxResolution": 512, "coarse": {"frames": 10}}
+        coarse = {"frames": 10, "minInpaintRatio": _LEAST_HOLES}
+        return {"mode": "coarse", "maxResolution": 512, "coarse": coarse}
     size = next(size for most, size in ((2, 320), (4, 384), (8, 448), (cpus, 512)) if cpus <= most)
-    return {"mode": "coarse", "maxResolution": size, "coarse": {"frames": 3, "iterationsPerFrame": 200}}
+    coarse = {"frames": 3, "iterationsPerFrame": 200, "minInpaintRatio": _LEAST_HOLES}
+    return {"mode": "coarse", "maxResolution": size, "coarse": coarse}
 
 
 PIPELINE = Pipeline(

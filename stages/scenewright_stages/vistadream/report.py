@@ -135,10 +135,15 @@ def _metrics(metrics: Mapping[str, Any], coarse: Record | None) -> Iterator[Metr
     yield Metric("Gaussians", metrics["gaussians"], digits=0)
     yield Metric("Frames of the video", metrics["frames"], digits=0)
     if coarse is not None and coarse.metrics:
-        asked = coarse.metrics["requested_extra_frames"]
-        yield Metric(
-            "Extra views", coarse.metrics["selected_extra_frames"], "", "higher", asked, 0, f"{asked} asked for"
-        )
+        yield extra_views(coarse)
+
+
+def extra_views(coarse: Record) -> Metric:
+    """How many views were added. Fewer than asked for is a miss only if the stage warns that holes were left."""
+    added, asked = coarse.metrics["selected_extra_frames"], coarse.metrics["requested_extra_frames"]
+    if added < asked and not coarse.warnings:
+        return Metric("Extra views", added, digits=0, note=f"of up to {asked}: then every hole was filled")
+    return Metric("Extra views", added, "", "higher", asked, 0, f"{asked} asked for")
 
 
 def _text(files: Files, key: tuple[str, str]) -> str:

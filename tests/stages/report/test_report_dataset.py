@@ -46,7 +46,7 @@ def page_data(name: str = "portraits") -> DatasetData:
         galleries=(Gallery("Views", "As it was turned.", (Card(name, picture, ("tilt +6°",)),)),),
         tables=(Table("Leaks", "None may cross.", ("Group", "Number"), (("view", "6"), (name, "1"))),),
         gates=(Gate("Smallest persons", "Share of the picture", (pair,)),),
-        stages=(StageRow("segment", "Find the person", 12000, 2, 3, 600.0, per_second=17.5),),
+        stages=(StageRow("segment", "Find the person", 12000, 2, 3, 1, 600.0, per_second=17.5),),
         credits=(Credit("segment", "sam3", "facebook/sam3 main", "sam-license", 12000, name),),
     )
 
@@ -66,6 +66,14 @@ def test_counts_reasons_throughput_and_licences_are_reported() -> None:
         '<td class="number">6</td>',
     ):
         assert text in page, text
+
+
+def test_the_table_of_stages_tells_rejected_from_skipped_as_the_terminal_does() -> None:
+    table = render_dataset(page_data()).partition('id="stages-title"')[2].partition("</table>")[0]
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", table)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", table)
+    told = dict(zip(heads, cells, strict=True))
+    assert (told["Done"], told["Failed"], told["Rejected"], told["Skipped"]) == ("12,000", "2", "3", "1")
 
 
 def test_names_and_messages_are_text_and_nothing_is_loaded_from_anywhere() -> None:

@@ -11,12 +11,16 @@ from html.parser import HTMLParser
 import pytest
 from report_scenes import CAMERA, full_report, gradient_picture, three_clusters
 
+from scenewright_stages.contract.records import Record, State
 from scenewright_stages.contract.results import duration_text
+from scenewright_stages.contract.samples import Sample
+from scenewright_stages.contract.stage import SampleOutcome
 from scenewright_stages.report import assets
 from scenewright_stages.report.charts import metres_text, number_text
 from scenewright_stages.report.data import Failure, IndexData, IndexEntry, Link, Metric
 from scenewright_stages.report.page import render_index
 from scenewright_stages.report.pictures import thumbnail
+from scenewright_stages.report.rows import timings
 from scenewright_stages.scenes.page import SceneData, render_scene
 from scenewright_stages.scenes.splats import SplatScene
 
@@ -208,3 +212,9 @@ def test_numbers_as_people_read_them() -> None:
     assert [metres_text(m) for m in (0.0523, 0.85, 12.44, 130.2)] == ["0.052 m", "0.850 m", "12.4 m", "130 m"]
     assert [number_text(v, 1) for v in (None, math.nan, 33.42)] == ["–", "–", "33.4"]
     assert number_text(180224, 0) == "180\u202f224"
+
+
+@pytest.mark.parametrize(("record", "word"), [("rejected", "rejected"), ("skipped", "skipped"), ("started", "missing")])
+def test_the_table_of_times_says_how_a_stage_ended_in_the_words_of_the_terminal(record: State, word: str) -> None:
+    outcome = SampleOutcome(Sample("a"), {"pair": Record("a", "pair", "key", record)}, {})
+    assert [timing.state for timing in timings(outcome)] == [word]

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from scenewright_stages.contract.records import Record
 from scenewright_stages.vistadream.diagnostics import CoarseSummary, ExtraFrame, diagnose
+from scenewright_stages.vistadream.report import extra_views
 from scenewright_stages.vistadream.selection import Band, Choice, select_pose
 
 
@@ -116,3 +118,14 @@ def test_zero_extra_frames_is_a_warning_never_quiet() -> None:
     assert any("added no view" in warning for warning in summary.warnings())
     assert "[COARSE] Summary selected_extra_frames=0/3" in summary.text()
     assert summary.to_json()["diagnosis"]["mean"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("added", "warnings", "passes"), [(3, [], True), (2, [], None), (2, ["added 2 of 3 views"], False)]
+)
+def test_the_page_calls_fewer_views_a_miss_only_if_holes_were_left(
+    added: int, warnings: list[str], passes: bool | None
+) -> None:
+    metrics = {"selected_extra_frames": added, "requested_extra_frames": 3}
+    shown = extra_views(Record("a", "coarse", "key", "done", metrics=metrics, warnings=warnings))
+    assert (shown.value, shown.passes) == (added, passes)

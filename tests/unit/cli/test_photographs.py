@@ -45,6 +45,7 @@ def test_a_photograph_fills_hidden_parts_at_a_size_for_the_machine_and_says_so(
     said = input_choices(path, Changes())
     assert f"--set maxResolution={size}" in said
     assert "--set mode=coarse" in said
+    assert "--set coarse.minInpaintRatio=0.01" in said, "small moves uncover little, and what they uncover is filled"
     assert ("a GPU" in said) == bool(gpus)
     assert "maxResolution" not in input_choices(path, Changes(assignments=["maxResolution=64"]))
     assert input_choices(path, Changes(pipeline="relight")) == "", "other pipelines keep their defaults"
