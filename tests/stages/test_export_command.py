@@ -64,7 +64,7 @@ def test_a_ply_of_any_program_is_exported_and_measured(
     ply: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "out"
-    code = main([str(ply), "--to=spz,splat", "--to=glb,ply", f"--output={folder}", "--json", "--copyright=CC0"])
+    code = main([str(ply), "--to=spz,splat", "--to=glb,ply", f"--output={folder}", "--format=json", "--copyright=CC0"])
     found = json.loads(capsys.readouterr().out)["blob"]
     assert code == 0
     for name in ("spz", "splat", "glb", "ply"):

@@ -23,12 +23,7 @@ _COLUMNS = (
     ("Progress", "string", ".status.progress", "Finished samples and all samples."),
     ("Failed", "integer", ".status.failed", "Samples that failed."),
     ("Rate", "string", ".status.rate", "Samples per minute."),
-    (
-        "Message",
-        "string",
-        ".status.message",
-        "Explanation of the reason, or measurements of the running stage, cut to one line.",
-    ),
+    ("Message", "string", ".status.message", "Explanation of the reason, or measurements of the running stage."),
     ("Age", "date", ".metadata.creationTimestamp", "Time since its creation."),
 )
 
@@ -86,6 +81,8 @@ def _versions(kind: Kind, built_in: bool) -> list[Json]:
 
 def _root(kind: Kind, built_in: bool) -> Json:
     spec = structural_schema(spec_model(kind, built_in=built_in))
+    # Names become labels and parts of Job names, so they must be short and have no dots.
+    name = {"type": "string", "maxLength": MAXIMUM_NAME_LENGTH, "pattern": patterns.OBJECT_NAME}
     return {
         "type": "object",
         "description": spec["description"],
@@ -93,7 +90,7 @@ def _root(kind: Kind, built_in: bool) -> Json:
         "properties": {
             "apiVersion": {"type": "string", "description": "Version of this schema."},
             "kind": {"type": "string", "description": "Kind of the object."},
-            "metadata": _metadata(),
+            "metadata": {"type": "object", "properties": {"name": name}},
             "spec": spec,
             "status": _without_defaults(structural_schema(Status)),
         },
@@ -107,12 +104,6 @@ def _without_defaults(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     return {name: _without_defaults(child) for name, child in node.items() if name != "default"}
-
-
-def _metadata() -> Json:
-    """Names become labels and parts of Job names, so they must be short and have no dots."""
-    name = {"type": "string", "maxLength": MAXIMUM_NAME_LENGTH, "pattern": patterns.OBJECT_NAME}
-    return {"type": "object", "properties": {"name": name}}
 
 
 class _Dumper(yaml.SafeDumper):

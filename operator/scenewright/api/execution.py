@@ -74,12 +74,7 @@ class Retries(Params):
 
 
 def effective_retries(given: Retries, per_sample: int) -> TaskRetries:
-    """The retries with all defaults filled in; a shard always has more attempts than a sample.
-
-    Args:
-        given: as in the manifest.
-        per_sample: the pipeline's default.
-    """
+    """The retries with all defaults, `per_sample` by the pipeline; a shard always has more attempts than a sample."""
     shards, samples = given.per_shard, given.per_sample
     if samples is None:
         samples = per_sample if shards is None else min(per_sample, shards - 1)

@@ -171,12 +171,7 @@ KINDS: tuple[Kind, ...] = tuple(_BASES)
 
 @cache
 def spec_model(kind: Kind, *, built_in: bool = False) -> type[CommonSpec]:
-    """Model of ``spec``: the kind's own fields and a block for each of its pipelines.
-
-    Args:
-        kind: of the object.
-        built_in: leave out pipelines of other packages.
-    """
+    """Model of ``spec``: the kind's own fields and a block for each of its pipelines, or of the built-in ones only."""
     base = _BASES[kind]
     blocks = pipelines(kind, built_in=built_in)
     fields: Json = {name: (each.params | None, None) for name, each in blocks.items()}

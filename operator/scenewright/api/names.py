@@ -7,7 +7,6 @@ VERSION = "v1alpha1"
 NEXT_VERSION = "v1beta1"
 """Served beside `VERSION` with the same schema; objects are stored and read by the operator as `VERSION`."""
 API_VERSION = f"{GROUP}/{VERSION}"
-API_VERSIONS = (API_VERSION, f"{GROUP}/{NEXT_VERSION}")
 RETRY_ANNOTATION = f"{GROUP}/retry"
 SWEEP = f"{GROUP}/sweep"
 """Label of a sweep's children with its name, and annotation with the hash of the spec that it gave them."""

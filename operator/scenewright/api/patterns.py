@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import Field
+
 URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^?#]*)?|file:///[^?#]+)$"
 OPTIONAL_URI = f"^$|{URI}"
 """An S3 bucket with an optional prefix, or an absolute local path; the CLI makes relative paths absolute first."""
@@ -49,3 +53,8 @@ MEANINGS = {
     DURATION: "a duration such as 36h, 90m or 1d12h",
     INDICES: "numbers and ranges such as 0-9,12",
 }
+
+
+def resource_name(description: str) -> Any:
+    """A field with the name of another object of the cluster; empty for none."""
+    return Field(default="", max_length=253, pattern=OPTIONAL_RESOURCE_NAME, description=description)

@@ -6,9 +6,11 @@ import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
+from pydantic.alias_generators import to_snake
 
 from scenewright.api import patterns
 from scenewright.api.affinity import affinity_problem
+from scenewright.api.patterns import resource_name
 from scenewright.api.raw import Json
 from scenewright_stages.contract.params import Params, Rule
 
@@ -27,22 +29,25 @@ def label_keys(field: str, alias: str) -> Rule:
     )
 
 
+def each_once(alias: str, key: str, example: Json) -> Rule:
+    """No two members of a list have the same key: Kubernetes would refuse the Pod."""
+    field, name = to_snake(alias), to_snake(key)
+    return Rule(
+        alias,
+        f"!has(self.{alias}) || self.{alias}.all(one, self.{alias}.exists_one(other, other.{key} == one.{key}))",
+        f"every member must have a {key} of its own",
+        lambda block: len({getattr(each, name) for each in getattr(block, field)}) == len(getattr(block, field)),
+        ({alias: [example, example]},),
+    )
+
+
 class Models(Params):
     """Where model weights come from and which licences are accepted."""
 
-    cache_claim: str = Field(
-        default="",
-        max_length=253,
-        pattern=patterns.OPTIONAL_RESOURCE_NAME,
-        description="PersistentVolumeClaim that holds the weights. The local CLI reads the folder of "
-        "SCENEWRIGHT_MODELS instead.",
+    cache_claim: str = resource_name(
+        "PersistentVolumeClaim that holds the weights. The local CLI reads the folder of SCENEWRIGHT_MODELS instead."
     )
-    token_secret_name: str = Field(
-        default="",
-        max_length=253,
-        pattern=patterns.OPTIONAL_RESOURCE_NAME,
-        description="Secret with the key HF_TOKEN, for gated weights.",
-    )
+    token_secret_name: str = resource_name("Secret with the key HF_TOKEN, for gated weights.")
     accept_licenses: list[Annotated[str, Field(max_length=64)]] = Field(
         default_factory=list,
         max_length=32,
@@ -104,15 +109,8 @@ class ResourceClaim(Params):
     """A claim of dynamic resource allocation as in a Pod; the stage's container uses it."""
 
     name: str = Field(max_length=63, pattern=patterns.OBJECT_NAME, description="Name of the claim inside the Pod.")
-    resource_claim_name: str = Field(
-        default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="An existing ResourceClaim."
-    )
-    resource_claim_template_name: str = Field(
-        default="",
-        max_length=253,
-        pattern=patterns.OPTIONAL_RESOURCE_NAME,
-        description="A ResourceClaimTemplate of which each Pod gets its own claim.",
-    )
+    resource_claim_name: str = resource_name("An existing ResourceClaim.")
+    resource_claim_template_name: str = resource_name("A ResourceClaimTemplate of which each Pod gets its own claim.")
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -134,34 +132,20 @@ class LocalObjectReference(Params):
 class Scheduling(Params):
     """Where Pods run and in which queue they wait; ignored by the local CLI."""
 
-    queue_name: str = Field(
-        default="",
-        max_length=253,
-        pattern=patterns.OPTIONAL_RESOURCE_NAME,
-        description="Kueue LocalQueue of the GPU stages.",
-    )
-    cpu_queue_name: str = Field(
-        default="",
-        max_length=253,
-        pattern=patterns.OPTIONAL_RESOURCE_NAME,
-        description="Kueue LocalQueue of the CPU stages.",
-    )
+    queue_name: str = resource_name("Kueue LocalQueue of the GPU stages.")
+    cpu_queue_name: str = resource_name("Kueue LocalQueue of the CPU stages.")
     admission: Literal["Stage", "Object"] | None = Field(
         default=None,
         description="What Kueue admits at once: each stage, as when unset, or the object, which then holds its quota "
         "from its first to its last stage with a GPU.",
     )
-    priority_class_name: str = Field(
-        default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="PriorityClass of all Pods."
-    )
+    priority_class_name: str = resource_name("PriorityClass of all Pods.")
     node_selector: dict[str, LabelValue] = Field(
         default_factory=dict, max_length=32, description="Labels that a node must have."
     )
     tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints that are tolerated.")
     affinity: Json = Field(default_factory=dict, description="Affinity as in a Pod.")
-    runtime_class_name: str = Field(
-        default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="RuntimeClass, such as nvidia."
-    )
+    runtime_class_name: str = resource_name("RuntimeClass, such as nvidia.")
     resource_claims: list[ResourceClaim] = Field(
         default_factory=list, max_length=8, description="Resource claims (dynamic allocation) instead of gpuResource."
     )
@@ -181,14 +165,7 @@ class Scheduling(Params):
     rules: ClassVar[tuple[Rule, ...]] = (
         label_keys("node_selector", "nodeSelector"),
         label_keys("labels", "labels"),
-        Rule(
-            "resourceClaims",
-            "!has(self.resourceClaims) || self.resourceClaims.all(one, self.resourceClaims.exists_one(other, "
-            "other.name == one.name))",
-            "every claim must have a name of its own",
-            lambda block: len({each.name for each in block.resource_claims}) == len(block.resource_claims),
-            ({"resourceClaims": [{"name": "gpu", "resourceClaimName": name} for name in ("a", "b")]},),
-        ),
+        each_once("resourceClaims", "name", {"name": "gpu", "resourceClaimName": "a"}),
     )
 
     @field_validator("affinity")

@@ -59,11 +59,7 @@ class _WithBlocks(GenerateJsonSchema):
 
 
 class _Translation:
-    """Translates the nodes of one generated JSON schema.
-
-    Args:
-        definitions: the schema's ``$defs``.
-    """
+    """Translates the nodes of one generated JSON schema with its ``$defs``."""
 
     def __init__(self, definitions: Mapping[str, Schema]) -> None:
         self._definitions = definitions

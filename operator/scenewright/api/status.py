@@ -14,9 +14,9 @@ from scenewright_stages.contract.reports import MAXIMUM_NUMBERS
 
 Phase = Literal["Pending", "Waiting", "Indexing", "Running", "Publishing", "Suspended", "Complete", "Failed"]
 ENDS: tuple[Phase, ...] = ("Complete", "Failed")
+"""Final phases: only new work leaves them."""
 ACTIVE: tuple[Phase, ...] = ("Indexing", "Running", "Publishing")
 """Phases in which Pods of the object may run."""
-"""Final phases: only new work leaves them."""
 
 
 def rate_text(samples_per_minute: float) -> str:
@@ -42,10 +42,9 @@ class Condition(Params):
     message: str = Field(default="", max_length=1024, description="Explanation for people.")
 
 
-class SampleCounts(Params):
-    """Samples of one stage."""
+class _Ends(Params):
+    """Samples of a stage by how they ended."""
 
-    total: int = Field(default=0, ge=0, description="All samples of the stage.")
     done: int = Field(default=0, ge=0, description="Samples with valid results.")
     failed: int = Field(default=0, ge=0, description="Samples that failed.")
     skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
@@ -56,18 +55,16 @@ class SampleCounts(Params):
     )
 
 
-class IndexedCounts(Params):
+class SampleCounts(_Ends):
+    """Samples of one stage."""
+
+    total: int = Field(default=0, ge=0, description="All samples of the stage.")
+
+
+class IndexedCounts(_Ends):
     """Samples of a stage before this pass, as the index step counted them."""
 
     todo: int = Field(default=0, ge=0, description="Samples to process in this pass.")
-    done: int = Field(default=0, ge=0, description="Samples that were up to date.")
-    failed: int = Field(default=0, ge=0, description="Samples that failed before and are not retried.")
-    skipped: int = Field(default=0, ge=0, description="Samples without their upstream result.")
-    rejected: int = Field(default=0, ge=0, description="Of the skipped ones, those that a rule of the stage left out.")
-    awaiting: int = Field(default=0, ge=0, description="Samples that wait for a person's choice.")
-    not_selected: int = Field(
-        default=0, ge=0, description="Samples that are not up to date in a stage that the run does not select."
-    )
 
 
 class UnitStatus(Params):

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from scenewright.api import patterns
+from scenewright.api.patterns import resource_name
 from scenewright_stages.contract.layout import STORAGE_KEYS
 from scenewright_stages.contract.params import Params, Rule
 
@@ -89,17 +90,11 @@ class Output(Params):
 class Storage(Params):
     """How Pods authenticate at the object storage; the CLI takes the AWS_* variables of its own environment."""
 
-    secret_name: str = Field(
-        default="",
-        max_length=253,
-        pattern=patterns.OPTIONAL_RESOURCE_NAME,
-        description=f"Secret of which only {', '.join(STORAGE_KEYS[:-1])} and {STORAGE_KEYS[-1]} are taken.",
+    secret_name: str = resource_name(
+        f"Secret of which only {', '.join(STORAGE_KEYS[:-1])} and {STORAGE_KEYS[-1]} are taken."
     )
-    service_account_name: str = Field(
-        default="",
-        max_length=253,
-        pattern=patterns.OPTIONAL_RESOURCE_NAME,
-        description="Service account of the stage Pods, for workload identity instead of keys.",
+    service_account_name: str = resource_name(
+        "Service account of the stage Pods, for workload identity instead of keys."
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (

@@ -12,19 +12,25 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, create_model
 
 from scenewright.api import patterns
+from scenewright.api.patterns import resource_name
 from scenewright.api.raw import Json
-from scenewright.api.scheduling import LabelValue, LocalObjectReference, label_keys
+from scenewright.api.scheduling import LabelValue, LocalObjectReference, each_once, label_keys
 from scenewright_stages.contract.params import Params, Rule
 
 RESERVED_ENVIRONMENT = (
-    r"^(SCENEWRIGHT_.*|PYTHON.*|LD_.*|HOME|TMPDIR|XDG_(CACHE|CONFIG)_HOME|HF_(HOME|HUB_OFFLINE|TOKEN)|"
-    r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|PROFILE|ROLE_ARN|WEB_IDENTITY_TOKEN_FILE)|"
-    r"NVIDIA_VISIBLE_DEVICES)$"
+    r"^(SCENEWRIGHT_.*|PYTHON.*|LD_.*|PATH|HOME|LANG|TMPDIR|XDG_(CACHE|CONFIG)_HOME|[A-Z]+_NUM_THREADS|"
+    r"(NUMBA|TORCHINDUCTOR|TRITON)_CACHE_DIR|MPLCONFIGDIR|"
+    r"HF_(HOME|HUB_(CACHE|OFFLINE|DISABLE_TELEMETRY)|TOKEN|TOKEN_PATH)|HUGGING_FACE_HUB_TOKEN|"
+    r"AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|PROFILE|CONFIG_FILE|SHARED_CREDENTIALS_FILE|CONTAINER_.*|"
+    r"ROLE_ARN|WEB_IDENTITY_TOKEN_FILE)|(NVIDIA|CUDA)_VISIBLE_DEVICES)$"
 )
+"""Every variable that the operator sets, and those that decide which code runs and who it is."""
 RESERVED_PATHS = (
-    r"^/?$|^[^/]|(^|/)\.\.(/|$)|"
-    r"^/+(scratch|tmp|models|compiled|dev|proc|sys|var/run/secrets|run/secrets|etc/scenewright)(/|$)"
+    r"^/?$|^[^/]|//|(^|/)\.\.?(/|$)|^/(etc|opt|run|usr|usr/local|var|var/run)/?$|"
+    r"^/(scratch|tmp|models|compiled|dev|proc|sys|bin|sbin|lib|lib64|usr/(local/)?(bin|sbin|lib|lib64)|"
+    r"opt/scenewright|var/run/secrets|run/secrets|etc/scenewright)(/|$)"
 )
+"""Paths that the operator mounts, and where the system and the program lie."""
 RESERVED_VOLUMES = ("scratch", "shared-memory", "models", "progress-token", "ca-bundle")
 RESERVED_KEYS = (
     r"^(.*[.])?(scenewright[.]io|batch[.]kubernetes[.]io|kueue[.]x-k8s[.]io|security[.](alpha|beta)[.]kubernetes[.]io)/|"
@@ -100,6 +106,16 @@ class EnvironmentVariable(Params):
     value: str = Field(default="", max_length=4096, description="Its value.")
     value_from: Json | None = Field(default=None, description="A key of a ConfigMap or Secret, or a field of the Pod.")
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "value",
+            "self.value == '' || !has(self.valueFrom)",
+            "contradicts valueFrom: give one of them",
+            lambda block: not block.value or block.value_from is None,
+            ({"name": "A", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},),
+        ),
+    )
+
 
 class EnvironmentSource(Params):
     """All keys of a ConfigMap; keys of Secrets are named one by one in env."""
@@ -165,6 +181,15 @@ class _Container(Params):
             lambda each: not re.search(RESERVED_PATHS, each.mount_path),
             [{"name": "data", "mountPath": "/scratch/data"}],
         ),
+        _names(
+            "volume_mounts",
+            "volumeMounts",
+            f"!(each.name in {list(RESERVED_VOLUMES)})",
+            f"the operator's own volumes cannot be mounted again: {', '.join(RESERVED_VOLUMES)}",
+            lambda each: each.name not in RESERVED_VOLUMES,
+            [{"name": "models", "mountPath": "/data"}],
+        ),
+        each_once("volumeMounts", "mountPath", {"name": "data", "mountPath": "/data"}),
     )
 
 
@@ -181,9 +206,7 @@ class _PodSpec(Params):
     image_pull_secrets: list[LocalObjectReference] = Field(
         default_factory=list, max_length=16, description="Further Secrets for private registries."
     )
-    priority_class_name: str = Field(
-        default="", max_length=253, pattern=patterns.OPTIONAL_RESOURCE_NAME, description="PriorityClass of the Pods."
-    )
+    priority_class_name: str = resource_name("PriorityClass of the Pods.")
     topology_spread_constraints: list[Json] = Field(default_factory=list, max_length=8, description="As in a Pod.")
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -195,6 +218,7 @@ class _PodSpec(Params):
             lambda each: each.name not in RESERVED_VOLUMES,
             [{"name": "scratch", "emptyDir": {}}],
         ),
+        each_once("volumes", "name", {"name": "data", "emptyDir": {}}),
     )
 
 

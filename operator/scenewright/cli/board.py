@@ -29,12 +29,8 @@ class Row:
     """One step.
 
     Attributes:
-        step, title: name, and title for people.
         state: ``current`` is up to date without running; ``excluded`` is not selected.
         shards: the latest progress of each shard.
-        done, failed, skipped, total: samples.
-        message: what is happening now.
-        numbers: measurements of the stage, such as a loss.
         seconds: time in which shards ran, up to when the last of them ended or one failed.
         began: monotonic time since when shards have been running.
         ended: number of ended shards.

@@ -19,12 +19,7 @@ _STAMP = "%Y%m%d_%H%M%S"
 
 
 def execution_uri(output_uri: str, wanted: str, now: float | None = None) -> str:
-    """URI of an execution's folder.
-
-    Args:
-        output_uri: URI of the folder that contains the executions.
-        wanted: ``new``, ``last`` (last modified), or a name.
-        now: seconds since the epoch, for the name of a new one; default: the current time.
+    """URI of the execution ``new``, ``last`` (last modified), or of that name, in a folder that contains executions.
 
     Raises:
         SpecError: there is no such execution, or the output is not a local folder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -86,6 +87,14 @@ CRD_FOLDERS = [Path("crds"), Path("charts/scenewright/files/crds")]
 FormatOption = Annotated[
     Literal["text", "json"], typer.Option("-o", "--format", help="text, or one JSON document for programs.")
 ]
+
+
+TOOL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""Commands of the data plane, which needs renderers and models: their own process reads the options, also --help."""
+
+
+def _run_tool(module: str, context: typer.Context) -> None:
+    raise typer.Exit(subprocess.run([sys.executable, "-m", module, *context.args], check=False).returncode)
 
 
 def _show_version(wanted: bool) -> None:
@@ -276,46 +285,10 @@ def report(
     raise typer.Exit(report_command(target, output_uri, open_page, as_json=as_json))
 
 
-@app.command()
-def export(
-    result: Annotated[
-        Path, typer.Argument(metavar="RESULT", help="Folder of results of a scene job, or a PLY file of splats.")
-    ],
-    to: Annotated[
-        list[str],
-        typer.Option(
-            "--to",
-            metavar="A,B",
-            help="What to write: spz, sog, compressed-ply, ply, splat, glb, usdc, usdz, lod, mesh, frames. Repeatable.",
-        ),
-    ],
-    sample: Annotated[str, typer.Option("--sample", metavar="ID", help="Export only this sample. Default: all.")] = "",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="DIR", help="Where to write. Default: export/ in each sample's folder."),
-    ] = None,
-    up: Annotated[
-        str, typer.Option("--up", metavar="AXIS", help="Which axis of the PLY points up: x, -x, y, -y, z or -z.")
-    ] = "",
-    copyright_text: Annotated[
-        str, typer.Option("--copyright", metavar="TEXT", help="Who owns the scene, and its licence.")
-    ] = "",
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the export block: mesh.triangles=50000."),
-    ] = None,
-    output_format: FormatOption = "text",
-) -> None:
-    """Write finished scenes for other programs.
-
-    Every file of splats is read back, and what it loses is measured.
-    """
-    from scenewright.cli.commands.export import export_command
-
-    arguments = [str(result), *(f"--to={each}" for each in to), f"--sample={sample}", f"--up={up}"]
-    arguments += [f"--copyright={copyright_text}", *(f"--set={each}" for each in assignments or [])]
-    arguments += [f"--output={output}"] if output else []
-    raise typer.Exit(export_command([*arguments, *(["--json"] if output_format == "json" else [])]))
+@app.command(context_settings=TOOL)
+def export(context: typer.Context) -> None:
+    """Write finished scenes for other programs."""
+    _run_tool("scenewright_stages.scenes.export.command", context)
 
 
 @app.command()
@@ -364,43 +337,10 @@ def logs(
     raise typer.Exit(logs_command(target, place, selection, follow=follow, use_secret=use_secret, as_json=as_json))
 
 
-@app.command()
-def mask(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo of one object.")],
-    box: Annotated[
-        str,
-        typer.Option(
-            "--box", metavar="L,T,R,B", help="Box around the object: pixels, or fractions of width and height."
-        ),
-    ] = "",
-    points: Annotated[
-        list[str] | None, typer.Option("--point", metavar="X,Y", help="A point on the object. Repeatable.")
-    ] = None,
-    beside: Annotated[
-        list[str] | None, typer.Option("--not", metavar="X,Y", help="A point beside the object. Repeatable.")
-    ] = None,
-    backend: Annotated[
-        Literal["classic", "sam2"],
-        typer.Option("--backend", help="classic (no weights), or sam2 from the model cache."),
-    ] = "classic",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", metavar="FILE", help="Where to write the mask. Default: NAME.mask.png beside the photo."
-        ),
-    ] = None,
-    page: Annotated[
-        bool, typer.Option("--page", help="Set box and points on a web page served by this machine.")
-    ] = False,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page. 0: any free port.")] = 0,
-) -> None:
+@app.command(context_settings=TOOL)
+def mask(context: typer.Context) -> None:
     """Make the mask of an object in a photo."""
-    from scenewright.cli.commands.mask import mask_command
-
-    arguments = [str(photo), f"--box={box}", f"--backend={backend}", f"--port={port}"]
-    arguments += [f"--point={each}" for each in points or []] + [f"--not={each}" for each in beside or []]
-    arguments += [f"--output={output}"] if output else []
-    raise typer.Exit(mask_command([*arguments, *(["--page"] if page else [])]))
+    _run_tool("scenewright_stages.reference.mask_tool", context)
 
 
 @app.command()
@@ -484,7 +424,6 @@ def serve(
             context=context,
             config=config,
             read_only=read_only,
-            as_json=False,
         )
     )
 

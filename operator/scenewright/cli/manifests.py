@@ -72,12 +72,7 @@ _MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def load_plans(files: Sequence[Path], changes: Changes, *, complete: bool = True) -> list[Plan]:
-    """The plans of all documents in the files, each after its dependencies.
-
-    Args:
-        files: manifests, in any order.
-        changes: applied to every document.
-        complete: refuse a document whose dependencies are not in the files.
+    """The plans of all documents in the files, each after its dependencies, which `complete` requires to be there.
 
     Raises:
         SpecError: with the problems of all documents.
@@ -109,20 +104,12 @@ def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[Json], list
         return [], problems
     documents = changed_documents(raw, changes)
     # A sweep's children, each for itself.
-    return [each for document in documents for each in _expanded(document)], []
-
-
-def _expanded(document: Json) -> list[Json]:
-    children = children_of(document)
-    return [dict(child.document) for child in children] if children else [document]
+    expanded = ([dict(child.document) for child in children_of(document)] or [document] for document in documents)
+    return [each for several in expanded for each in several], []
 
 
 def changed_documents(raw: Sequence[tuple[Json, Path]], changes: Changes) -> list[Json]:
-    """The documents with the changes applied, each those that are about it, and all paths made absolute.
-
-    Args:
-        raw: each document with the folder that its paths are relative to.
-        changes: of the command line.
+    """The documents with the changes that are about each applied, and all paths, relative to its folder, made absolute.
 
     Raises:
         SpecError: a change that fits no document, or several.
@@ -205,12 +192,6 @@ def is_input(file: Path, pipeline: str = "") -> bool:
     if file.is_dir():
         return bool(pipeline)
     return file.suffix.lower() not in _MANIFEST_SUFFIXES and bool(_pipelines_taking(file))
-
-
-def is_photograph(file: Path) -> bool:
-    """Whether a file, by its name, is a single picture that a pipeline takes as a sample."""
-    suffixes = {suffix for found in pipelines().values() for suffix in found.input.suffixes}
-    return not file.is_dir() and file.suffix.lower() in suffixes.difference(_MANIFEST_SUFFIXES)
 
 
 def _pipelines_taking(file: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenewright.api.raw import Json
-from scenewright.cli.texts import duration, place
+from scenewright.cli.texts import duration, place, plain_table
 from scenewright.execution.events import Outcome
 from scenewright.execution.published import local_path, read_json
 from scenewright.planning.plan import Plan
@@ -185,9 +185,8 @@ def _failures(outcome: Outcome) -> list[Failure]:
 
 def failure_table(failures: Iterable[tuple[str, str, str, str]]) -> Table:
     """The first failures: sample, stage, reason and message of each."""
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("sample", "stage", "reason", "message"):
-        table.add_column(name, overflow="fold")
+    columns = ("sample", "stage", "reason", "message")
+    table = plain_table(*columns, folded=columns)
     for sample, stage, reason, message in islice(failures, MOST_FAILURES):
         table.add_row(sample, stage, Text(reason, "red"), Text(message))
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -17,6 +17,7 @@ from scenewright_stages.contract.results import duration_text
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 Arguments = ParamSpec("Arguments")
 _WIDTH_OF_PIPES = 200
@@ -29,6 +30,19 @@ def table_console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES)
+
+
+def plain_table(*columns: str, folded: Collection[str] = (), right: Collection[str] = ()) -> Table:
+    """A table without lines; columns that are not folded are never broken."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in columns:
+        if name in folded:
+            table.add_column(name, overflow="fold", justify="right" if name in right else "left")
+        else:
+            table.add_column(name, no_wrap=True, justify="right" if name in right else "left")
+    return table
 
 
 duration = duration_text

@@ -29,12 +29,7 @@ START_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Viewer:
-    """Where a viewer listens.
-
-    Attributes:
-        port: receives data from the stages.
-        web_port: serves the page; 0 if the viewer is a window.
-    """
+    """Where a viewer listens: `port` for data of the stages, `web_port` for the page, 0 if the viewer is a window."""
 
     port: int
     web_port: int = 0

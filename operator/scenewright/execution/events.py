@@ -21,18 +21,9 @@ class StepStarted:
 
 @dataclass(frozen=True)
 class Progress:
-    """Counters of a running step from its progress file.
+    """Counters of a running step from its progress file: samples of the shard's worklist, and the current sample.
 
-    Attributes:
-        step: index, a stage's name or publish.
-        phase: such as loading, running or uploading.
-        done, failed, skipped, total: samples of the shard's worklist.
-        sample: the current one; empty between samples.
-        fraction: progress of the current sample, 0 to 1.
-        message: what the process is doing.
-        samples_per_minute: recent rate.
-        shard: its index.
-        numbers: measurements of the stage, by name.
+    `sample` is empty between samples, and `fraction` is the progress of the current one, 0 to 1.
     """
 
     step: str
@@ -129,12 +120,10 @@ class Outcome:
 
     Attributes:
         exit_code: of the command line (0 done, 1 samples failed, 3 waits for a choice, 10 refused, 130 interrupted).
-        reason: CamelCase word, ``Complete`` on success.
-        message: one sentence for the user; empty on success.
+        reason, message: CamelCase word, ``Complete`` on success, and a sentence for the user, empty on success.
         problems: why the spec was refused.
-        report: of publish, or of the step that ended the run; None if there is none.
-        seconds: wall-clock time of the run.
-        step_seconds: wall-clock time by step.
+        report: of publish, or of the step that ended the run.
+        seconds, step_seconds: wall-clock time of the run, and by step.
     """
 
     exit_code: int

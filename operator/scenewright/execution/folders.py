@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenewright.api.raw import Json
+from scenewright.execution.published import read_json
 from scenewright_stages.contract.reports import Report
 
 _PREFIX = "scenewright-run-"
@@ -35,11 +36,7 @@ class ShardFolder:
 
     def progress(self) -> Json | None:
         """The latest progress of the running process; None before the first."""
-        try:
-            content: Json = json.loads(self.progress_file.read_text(encoding="utf-8"))
-            return content
-        except (OSError, ValueError):
-            return None
+        return read_json(self.progress_file) or None
 
     def log_tail(self, lines: int = 12) -> str:
         """The last lines of the log."""
@@ -99,12 +96,10 @@ def run_folder() -> Iterator[RunFolder]:
 
 
 def _is_alive(process: str) -> bool:
-    if not process.isdigit():
-        return True
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except (PermissionError, ValueError):
+        pass
     return True

@@ -29,11 +29,7 @@ from scenewright_stages.contract.task import INDEX_STEP, PICK_STEP, PUBLISH_STEP
 class LocalRun:
     """One run of one plan on this machine.
 
-    Args:
-        plan: the plan to run.
-        settings: run id, lock holder, model cache.
-        on_event: called with each event, in the calling thread.
-        environment: of the stage processes; thread variables are added.
+    Calls `on_event` in the calling thread. Stage processes get `environment` and the thread variables.
     """
 
     def __init__(
@@ -127,21 +123,16 @@ class LocalRun:
         if not has_work(counts):
             self._on_event(StepUpToDate(stage, counts))
             return
-        shards = max(1, counts.shards)
-        task = self._task(stage, shards, fold_publish=self._folds_publish(stage, shards, later))
-        runner.finish(task, range(shards), self._slots(stage))
+        shards, gpus = max(1, counts.shards), self._plan.stage(stage).pod.gpus
+        task = self._task(stage, shards, fold_publish=folds_publish(later, shards, needs_gpu=gpus > 0))
+        at_most = self._plan.spec.execution.max_parallelism
+        slots = gpu_slots(available_gpus(self._environment), gpus, at_most, self._settings.processes_per_gpu)
+        runner.finish(task, range(shards), slots)
 
     @property
     def _model_cache(self) -> Path:
         given = self._settings.model_cache
         return Path(given) if given else default_cache_dir(self._environment)
-
-    def _slots(self, stage: str) -> list[dict[str, str]]:
-        gpus, at_most = available_gpus(self._environment), self._plan.spec.execution.max_parallelism
-        return gpu_slots(gpus, self._plan.stage(stage).pod.gpus, at_most, self._settings.processes_per_gpu)
-
-    def _folds_publish(self, stage: str, shards: int, later: Sequence[str]) -> bool:
-        return folds_publish(later, shards, needs_gpu=self._plan.stage(stage).pod.gpus > 0)
 
     def _task(self, step: str, shards: int = 1, **flags: bool) -> Task:
         return task_of(self._plan, self._settings, step, shards, **{"retry_failed": False, "force": False, **flags})

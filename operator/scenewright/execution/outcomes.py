@@ -34,15 +34,9 @@ NOT_THE_INPUTS_FAULT = frozenset(
 
 
 def verdict(code: int, attempt: int, retries_per_shard: int) -> Verdict:
-    """What to do after a shard's process has ended.
+    """What to do after the `attempt`-th process of a shard, from 1, has ended with `code`, negative for a signal.
 
-    Args:
-        code: exit code, negative for a signal.
-        attempt: number of the process, from 1.
-        retries_per_shard: ``execution.retries.perShard``.
-
-    Returns:
-        ``done``, ``fail`` (the run ends), ``lost`` (the shard is given up, the chain continues) or ``retry``.
+    ``fail`` ends the run. ``lost`` gives the shard up, and the chain continues.
     """
     if code == ExitCode.COMPLETE:
         return "done"

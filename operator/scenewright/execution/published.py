@@ -11,7 +11,6 @@ from scenewright.api.raw import Json
 from scenewright.planning.inputs import ObjectReference, ResolvedInput
 from scenewright.planning.plan import Plan
 from scenewright_stages.contract import layout
-from scenewright_stages.contract.pipeline import NamedInput
 from scenewright_stages.contract.reports import LEFT_OUT, MAXIMUM_WARNING_BYTES, Failure, Report, cut
 from scenewright_stages.contract.results import merged_warnings
 
@@ -48,18 +47,6 @@ def last_retry_token(output_uri: str) -> str | None:
         return None
 
 
-def published_input(wanted: NamedInput, output_uri: str) -> ResolvedInput | None:
-    """Resolves a named input from a local output; None if nothing was published there."""
-    folder = local_path(output_uri)
-    if folder is None:
-        return None
-    try:
-        published = read_json(folder / layout.PUBLISHED)
-        return ResolvedInput.of(wanted, output_uri, published["hash"], published["chosen"])
-    except KeyError:
-        return None
-
-
 def resolved_from(plan: Plan, outputs: Mapping[ObjectReference, str]) -> dict[str, ResolvedInput] | ObjectReference:
     """Resolves all inputs of a plan from local outputs; returns the first object that has not published, if any."""
     found: dict[str, ResolvedInput] = {}
@@ -67,10 +54,13 @@ def resolved_from(plan: Plan, outputs: Mapping[ObjectReference, str]) -> dict[st
         if not wanted.kind:
             continue
         name = ObjectReference(wanted.kind, wanted.object)
-        resolved = published_input(wanted, outputs.get(name, ""))
-        if resolved is None:
+        uri = outputs.get(name, "")
+        folder = local_path(uri)
+        try:
+            published = read_json(folder / layout.PUBLISHED) if folder is not None else {}
+            found[wanted.name] = ResolvedInput.of(wanted, uri, published["hash"], published["chosen"])
+        except KeyError:
             return name
-        found[wanted.name] = resolved
     return found
 
 

@@ -18,7 +18,6 @@ class StepClock:
     A step that is too short to show up in the progress file is still reported.
 
     Args:
-        steps: the steps that the process runs; it starts now.
         shard: index and number of shards.
         totals: seconds by step over all processes of the run, without steps that were up to date.
         indexed: samples to run by stage, known after the index; shared by all processes of the run.

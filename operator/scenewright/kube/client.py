@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 
 import aiohttp
@@ -39,6 +40,9 @@ _LOST = (aiohttp.ClientError, asyncio.TimeoutError, OSError, ConfigException)
 _DENIED = ("denied the request", "denied request", "is forbidden: ")
 """Words of the API server itself, around the message of a webhook, a ValidatingAdmissionPolicy or a built-in plugin."""
 
+_LACKS_RIGHT = re.compile(r'User ".*" cannot \w+ resource|cannot set blockOwnerDeletion')
+"""What RBAC says, and the plugin OwnerReferencesPermissionEnforcement, which OpenShift has on."""
+
 
 class ApiError(Exception):
     """The API server refused a request, or could not be reached.
@@ -67,6 +71,11 @@ class ApiError(Exception):
         return self.status in (400, 422) and not any(words in self.message for words in _DENIED)
 
     @property
+    def lacks_right(self) -> bool:
+        """Whether the operator lacks a right: unlike a quota's or a policy's 403, this is nothing about the object."""
+        return self.status == 403 and bool(_LACKS_RIGHT.search(self.message))
+
+    @property
     def passing(self) -> bool:
         """Whether the cause is temporary, such as overload, an outage or a restart."""
         return self.status in (0, 408, 429) or self.status >= 500
@@ -91,9 +100,7 @@ def ignore_statuses(*statuses: int) -> Iterator[None]:
 class Client:
     """Requests by resource, with plain JSON objects as bodies.
 
-    Args:
-        connection: to the API server.
-        observe: called after each request with verb, plural and HTTP status (0 without a response).
+    Calls `observe` after each request with verb, plural and HTTP status, 0 without a response.
     """
 
     def __init__(self, connection: Connection, observe: Observe = lambda *_: None) -> None:

@@ -78,7 +78,9 @@ def with_absolute_uris(document: Json, folder: Path) -> Json:
     paths += [f"{name}.{path}" for name, pipeline in known.items() for path in pipeline.uri_parameters]
     for path in paths:
         name, *below = path.split(".")
-        spec = _with_absolute_value(spec, [name, *map(to_camel, below)], folder)
+        place = (name, *map(to_camel, below))
+        if isinstance(given := value_at(spec, *place), str):
+            spec = with_value(spec, place, absolute_uri(given, folder))
     return {**document, "spec": spec}
 
 
@@ -105,17 +107,6 @@ def value_at(node: object, *path: str) -> Any:
     for name in path:
         node = node.get(name) if isinstance(node, dict) else None
     return node
-
-
-def _with_absolute_value(block: object, path: Sequence[str], folder: Path) -> Any:
-    """The block with the text at `path`, if any, made an absolute URI."""
-    name, *below = path
-    if not isinstance(block, dict) or name not in block:
-        return block
-    value = block[name]
-    if below:
-        return {**block, name: _with_absolute_value(value, below, folder)}
-    return {**block, name: absolute_uri(value, folder)} if isinstance(value, str) else block
 
 
 def _load(text: str) -> list[Any]:

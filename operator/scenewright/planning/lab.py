@@ -81,7 +81,7 @@ def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[Json, Json]:
         for path, value in _leaves(models[name], block, (name,)):
             if path[-1] in _MERGED:
                 spec = with_value(spec, path, together(value, value_at(spec, *path)))
-            elif _is_given(spec, path, models[name]):
+            elif value_at(spec, *path) not in (None, _built_in(models[name], path[1:])):
                 continue
             else:
                 spec = with_value(spec, path, value)
@@ -134,16 +134,6 @@ def _leaves(model: type[BaseModel], block: Any, path: Path) -> Iterator[tuple[Pa
             yield from _leaves(inner, value, (*path, alias))
         else:
             yield (*path, alias), value
-
-
-def _is_given(spec: Spec, path: Path, model: type[BaseModel]) -> bool:
-    """Whether the spec has a value at the path other than the built-in default."""
-    value: Any = spec
-    for part in path:
-        if not isinstance(value, Mapping) or value.get(part) is None:
-            return False
-        value = value[part]
-    return bool(value != _built_in(model, path[1:]))
 
 
 def _built_in(model: type[BaseModel], path: Path) -> Any:

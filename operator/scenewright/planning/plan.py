@@ -29,9 +29,6 @@ class Plan:
     """Everything needed to run an object.
 
     Attributes:
-        kind, name, namespace: of the object.
-        spec: validated.
-        pipeline: the pipeline whose block is in the spec.
         parameters: the pipeline's parameters with ``stageOverrides`` and ``models.policy`` applied.
         chain: all stages of the pipeline with these parameters, in running order.
         selected: names of the stages that may run.
@@ -117,10 +114,7 @@ def make_plan(
 ) -> Plan:
     """The plan of a raw document with absolute URIs.
 
-    Args:
-        document: the raw object.
-        revision_of: returns the revision of the weights that will run; it is part of the keys.
-        defaults: the lab defaults.
+    `revision_of` returns the revision of the weights that will run, which is part of the keys.
 
     Raises:
         SpecError: with all problems that can be found without reading the input.

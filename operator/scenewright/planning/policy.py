@@ -74,8 +74,6 @@ def best_permitted(
     other parameters is passed over.
 
     Args:
-        pipeline: of the parameters.
-        parameters: as given, with overrides.
         accepted: licences that weights may have besides permissive ones.
         kept: names of stages whose backend ``stageOverrides`` sets.
         open_slots: replace given backends, too.

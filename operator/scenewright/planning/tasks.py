@@ -9,13 +9,7 @@ from scenewright.api.kinds import JobSpec
 from scenewright.api.raw import Json
 from scenewright.planning.inputs import task_inputs
 from scenewright.planning.plan import Plan
-from scenewright_stages.contract.task import (
-    Selection,
-    Task,
-    TaskInput,
-    TaskModels,
-    TaskOutput,
-)
+from scenewright_stages.contract.task import Selection, Task, TaskInput, TaskModels, TaskOutput
 
 
 @dataclass(frozen=True)
@@ -44,15 +38,7 @@ class RunSettings:
 
 
 def task_of(plan: Plan, settings: RunSettings, step: str, shards: int = 1, **flags: Any) -> Task:
-    """The task of one step.
-
-    Args:
-        plan: of the object.
-        settings: of the run.
-        step: ``index``, a stage's name or ``publish``.
-        shards: number of shards of the step's worklist.
-        flags: ``fold_index``, ``fold_publish``, ``plan_only``, ``retry_failed``, ``force``.
-    """
+    """The task of a step; `flags` are ``fold_index``, ``fold_publish``, ``plan_only``, ``retry_failed``, ``force``."""
     spec = plan.spec
     execution = spec.execution
     given = spec.input if isinstance(spec, JobSpec) else None

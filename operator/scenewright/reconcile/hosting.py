@@ -34,11 +34,8 @@ _END_SECONDS = 25.0
 async def host(connection: Connection, namespaces: tuple[str, ...], take: Take, work: Work) -> int:
     """Runs until a signal, or until kopf or the work fails; returns the process's exit code, or `HOST_FAILED`.
 
-    Args:
-        connection: kopf uses its credentials too.
-        namespaces: to watch; empty for all.
-        take: called with kind, type and object of each event.
-        work: the operator's main coroutine; started with kopf, cancelled and awaited at the end.
+    Calls `take` with kind, type and object of each event. `work` starts with kopf and is cancelled at its end.
+    Without namespaces, all are watched.
     """
     # kopf logs every event of every object.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
@@ -125,7 +122,6 @@ async def credentials(connection: Connection) -> kopf.ConnectionInfo:
         certificate_path=found.cert_file or None,
         private_key_path=found.key_file or None,
         proxy_url=found.proxy,
-        trust_env=True,
         default_namespace=connection.namespace,
     )
 

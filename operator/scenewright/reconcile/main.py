@@ -63,19 +63,13 @@ _EVENT_SECONDS = 3.0
 class Operator:
     """The operator's parts, wired together; one per process.
 
-    Attributes:
-        client: of the API server.
-        known: objects, Jobs and Pods as last seen; changes to them put keys into the queue.
-        leadership: whether this process may act.
-        events: queue of Kubernetes Events to post.
-        progress: receives the counters of Pods.
-        reconciler: takes keys from the queue and reconciles their objects.
+    Changes of what is `known` (objects, Jobs and Pods as last seen) put keys into the queue, and the `reconciler` takes
+    them from it. The `progress` endpoint receives the counters of Pods.
     """
 
     def __init__(self, settings: OperatorSettings, connection: Connection) -> None:
         self.settings = settings
         self.heartbeats = Heartbeats()
-        self.began = False
         self._informers: dict[str, list[Informer[Any]]] = {}
         self.client = client = Client(connection, observe_request)
         queue: WorkQueue[ObjectKey] = WorkQueue()
@@ -120,7 +114,7 @@ class Operator:
                 await self._watch(loops, JOBS, self.known.jobs, observed_job, namespace)
             for namespace in namespaces:
                 await self._watch(loops, PODS, self.known.pods, observed_pod, namespace)
-            self.began = self.known.counting = True
+            self.heartbeats.began = self.known.counting = True
             loops.create_task(self.reconciler.work(self.settings.workers, self._beat("workers")), name="workers")
             loops.create_task(sweep.run(), name="sweep")
             for namespace in namespaces if self.settings.kueue else ():
@@ -195,14 +189,15 @@ async def run_operator(settings: OperatorSettings, connection: Connection | None
 async def _run_once(settings: OperatorSettings, connection: Connection, health: HealthServer) -> int:
     """One operator, from its start to its end; returns what :func:`host` does."""
     await served(Client(connection, observe_request))
-    operator = health.operator = Operator(settings, connection)
+    operator = Operator(settings, connection)
+    health.heartbeats = operator.heartbeats
     gauges = ObjectGauges(operator.known.objects, operator.known.pods, settings.metrics_max_objects)
     REGISTRY.register(gauges)
     try:
         namespaces = tuple(settings.watch_namespaces)
         return await host(connection, namespaces, operator.known.take_watched, partial(_work, operator))
     finally:
-        health.operator = None
+        health.heartbeats = None
         REGISTRY.unregister(gauges)
 
 

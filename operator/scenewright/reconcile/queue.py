@@ -68,7 +68,8 @@ class WorkQueue(Generic[K]):
         """Queues a key after a delay. Several requests are merged: earliest due time, most urgent priority."""
         wanted = _Waiting(self._clock() + delay, priority)
         queue = self._again if key in self._working else self._waiting
-        queue[key] = _merged(queue.get(key), wanted)
+        known = queue.get(key, wanted)
+        queue[key] = _Waiting(min(known.due, wanted.due), min(known.priority, wanted.priority))
         self._wake.set()
 
     async def get(self, timeout: float = 10.0) -> K | None:
@@ -91,6 +92,10 @@ class WorkQueue(Generic[K]):
         """Marks the work on a key as done; requests that came in the meantime are queued now."""
         self._failures.pop(key, None)
         self._release(key)
+
+    def failures(self, key: K) -> int:
+        """How often in a row the work on a key has failed."""
+        return self._failures.get(key, 0)
 
     def failed(self, key: K, retry_after: float | None = None) -> float:
         """Queues a failed key again with backoff; returns the delay in seconds."""
@@ -132,9 +137,3 @@ class WorkQueue(Generic[K]):
 
     def _oldest(self) -> float:
         return max((self._clock() - waiting.due for waiting in self._due().values()), default=0.0)
-
-
-def _merged(known: _Waiting | None, wanted: _Waiting) -> _Waiting:
-    if known is None:
-        return wanted
-    return _Waiting(min(known.due, wanted.due), min(known.priority, wanted.priority))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -13,10 +12,15 @@ from scenewright.telemetry.metrics import REGISTRY
 
 
 class Heartbeats:
-    """The time of each loop's last heartbeat."""
+    """The time of each loop's last heartbeat.
+
+    Attributes:
+        began: the caches are filled and work has begun.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.began = False
         self._beats: dict[str, tuple[float, float]] = {}
 
     def register(self, loop: str, limit: float) -> Callable[[], None]:
@@ -32,15 +36,6 @@ class Heartbeats:
         """Seconds since the last heartbeat of each loop that exceeds its limit."""
         now = self._clock()
         return {loop: now - at for loop, (at, limit) in self._beats.items() if now - at > limit}
-
-
-class Alive(Protocol):
-    """What is asked whether it lives and is ready."""
-
-    @property
-    def heartbeats(self) -> Heartbeats: ...
-    @property
-    def began(self) -> bool: ...
 
 
 class HttpServer:
@@ -66,11 +61,11 @@ class HealthServer(HttpServer):
     """``/metrics``, ``/healthz`` (loops are running) and ``/readyz`` (leading, with filled caches).
 
     Attributes:
-        operator: who is asked now; None while none runs, because the kinds are not there yet. Such a process is alive.
+        heartbeats: of the operator; None while none runs, because the kinds are not there yet. Such a process is alive.
     """
 
-    def __init__(self, operator: Alive | None = None) -> None:
-        self.operator = operator
+    def __init__(self, heartbeats: Heartbeats | None = None) -> None:
+        self.heartbeats = heartbeats
         application = web.Application()
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/healthz", self._healthz)
@@ -81,10 +76,10 @@ class HealthServer(HttpServer):
         return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        dead = self.operator.heartbeats.dead() if self.operator is not None else {}
+        dead = self.heartbeats.dead() if self.heartbeats is not None else {}
         text = "".join(f"{loop}: no sign of life for {seconds:.0f} s\n" for loop, seconds in dead.items())
         return web.Response(text=text or "ok\n", status=503 if dead else 200)
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        ready = self.operator is not None and self.operator.began
+        ready = self.heartbeats is not None and self.heartbeats.began
         return web.Response(text="ok\n" if ready else "starting\n", status=200 if ready else 503)

@@ -23,15 +23,21 @@ REFUSED = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the process; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="scenewright mask")
-    parser.add_argument("photo", type=Path)
-    parser.add_argument("--box", default="")
-    parser.add_argument("--point", action="append", default=[])
-    parser.add_argument("--not", action="append", default=[], dest="beside")
-    parser.add_argument("--backend", choices=("classic", "sam2"), default="classic")
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--page", action="store_true")
-    parser.add_argument("--port", type=int, default=0)
+    parser = argparse.ArgumentParser(prog="scenewright mask", description="Make the mask of an object in a photo.")
+    add = parser.add_argument
+    add("photo", type=Path, metavar="PHOTO", help="A photo of one object.")
+    add("--box", default="", metavar="L,T,R,B", help="Box around the object: pixels, or fractions of width and height.")
+    add("--point", action="append", default=[], metavar="X,Y", help="A point on the object. Repeatable.")
+    add("--not", action="append", default=[], dest="beside", metavar="X,Y", help="A point beside it. Repeatable.")
+    add(
+        "--backend",
+        choices=("classic", "sam2"),
+        default="classic",
+        help="classic has no weights; sam2 is read from the model cache.",
+    )
+    add("--output", type=Path, metavar="FILE", help="Where to write the mask. Default: NAME.mask.png beside the photo.")
+    add("--page", action="store_true", help="Set box and points on a web page served by this machine.")
+    add("--port", type=int, default=0, help="Port of the page. 0: any free port.")
     given = parser.parse_args(arguments)
     target = given.output or target_of(given.photo)
     try:

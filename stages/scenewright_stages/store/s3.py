@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import urllib3.exceptions
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore import exceptions as botocore_errors
@@ -24,6 +25,7 @@ from scenewright_stages.store.errors import (
     ObjectMissing,
     PreconditionFailed,
     StoreError,
+    StoreFull,
     StoreMisused,
     StoreUnreachable,
 )
@@ -47,6 +49,8 @@ REFUSED_CODES = frozenset(
         "SignatureDoesNotMatch",
     }
 )
+FULL_CODES = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"})
+"""Of Ceph and MinIO, with any status."""
 CONDITION_CODES = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict", "409"})
 MISUSED_CODES = frozenset(
     {
@@ -68,6 +72,7 @@ PASSING_CODES = frozenset(
         "BadDigest",
         "ExpiredToken",
         "ExpiredTokenException",
+        "IDPCommunicationError",
         "IncompleteBody",
         "InternalError",
         "OperationAborted",
@@ -243,6 +248,8 @@ class S3Store(Store):
             botocore_errors.HTTPClientError,
             botocore_errors.ConnectionError,
             botocore_errors.IncompleteReadError,
+            # Botocore translates most errors of a body that breaks off, but not those of TLS.
+            urllib3.exceptions.HTTPError,
         ) as problem:
             raise StoreUnreachable(
                 self.uri, f"the endpoint does not answer: {problem}", "check AWS_ENDPOINT_URL and the network"
@@ -262,6 +269,8 @@ class S3Store(Store):
             return ObjectMissing(uri)
         if code in CONDITION_CODES:
             return PreconditionFailed(uri)
+        if code in FULL_CODES:
+            return StoreFull(uri)
         if passes(response):
             return StoreUnreachable(uri, f"{code}: {message}", "try again later")
         kind, remedy = StoreError, "see the S3 server's documentation of this error"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -284,3 +286,18 @@ def test_report_of_nothing_is_refused(tmp_path: Path) -> None:
     result = invoke("report", tmp_path)
     assert result.exit_code == 10
     assert "holds no published results" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["export", "mask"])
+def test_tools_of_the_data_plane_read_their_options_themselves(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+
+    def run(arguments: list[str], check: bool) -> SimpleNamespace:
+        calls.append(arguments)
+        return SimpleNamespace(returncode=3)
+
+    monkeypatch.setattr("scenewright.cli.main.subprocess.run", run)
+    given = ["--help", "--to=ply", "-o", "json", "--point", "1,2", "results"]
+    assert CliRunner().invoke(app, [command, *given]).exit_code == 3
+    ((_, _, module, *passed),) = calls
+    assert passed == given and importlib.util.find_spec(module) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from scenewright.execution.jobs import job_manifest
 from scenewright.planning.lab import check_lab_defaults, in_status, to_status, with_lab_defaults
 from scenewright.planning.plan import make_plan
 from scenewright.planning.problems import SpecError
+from scenewright.reconcile.cache.observation import ObservedObject, Refusal
+from scenewright.reconcile.cache.plans import PlanningCache
+from scenewright_stages.contract.layout import STORAGE_KEYS
 
 TEMPLATE: dict[str, Any] = {
     "metadata": {"annotations": {"sidecar.istio.io/inject": "false"}, "labels": {"team": "vision"}},
@@ -25,7 +29,7 @@ TEMPLATE: dict[str, Any] = {
         "containers": [
             {
                 "name": "worker",
-                "env": [{"name": "PROXY", "value": "http://proxy"}, {"name": "NUMBA_CACHE_DIR", "value": "/data"}],
+                "env": [{"name": "PROXY", "value": "http://proxy"}],
                 "envFrom": [{"configMapRef": {"name": "lab"}}],
                 "volumeMounts": [{"name": "data", "mountPath": "/data"}],
             }
@@ -51,7 +55,6 @@ def test_everything_arrives_in_the_pods_of_every_step(step: str) -> None:
     values = {each["name"]: each.get("value") for each in worker["env"]}
     assert len(values) == len(worker["env"]), "no variable is there twice"
     assert values["PROXY"] == "http://proxy" and values["SSL_CERT_FILE"] == "/etc/scenewright/ca/ca.crt"
-    assert values["NUMBA_CACHE_DIR"] == "/scratch/cache/numba", "the operator's own value wins"
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -123,10 +126,11 @@ def test_a_labs_template_that_no_status_can_keep_is_refused() -> None:
         check_lab_defaults({"execution": {"template": {"metadata": {"annotations": annotations}}}})
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["SCENEWRIGHT_TASK", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "AWS_PROFILE", "AWS_ROLE_ARN", "HF_TOKEN"],
-)
+IDENTITIES = ("AWS_PROFILE", "AWS_ROLE_ARN", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+OURS = {each["name"] for step in STEPS for each in container_of(job_of(Create(step)))["env"]} - set(STORAGE_KEYS[3:])
+
+
+@pytest.mark.parametrize("name", sorted({"PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HF_TOKEN", *IDENTITIES, *OURS}))
 def test_variables_that_would_change_the_worker_or_who_it_is_are_refused(name: str) -> None:
     container = {"containers": [{"env": [{"name": name, "value": "x"}]}]}
     with pytest.raises(SpecError, match="cannot be set"):
@@ -134,12 +138,83 @@ def test_variables_that_would_change_the_worker_or_who_it_is_are_refused(name: s
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "relative", "/scratch", "//tmp/x", "/a/../scratch", "/var/run/secrets/x", "/proc"]
+    "path",
+    [
+        "/",
+        "relative",
+        "/scratch",
+        "//tmp/x",
+        "/a/../scratch",
+        "/var/run/secrets/x",
+        "/proc",
+        "/usr",
+        "/usr//bin",
+        "/opt/./x",
+    ],
 )
 def test_mounts_over_ours_and_the_systems_are_refused(path: str) -> None:
     container = {"containers": [{"volumeMounts": [{"name": "data", "mountPath": path}]}]}
     with pytest.raises(SpecError, match="absolute paths"):
         plan_of(execution={"template": {"spec": container}})
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"volumes": [{"name": "data", "emptyDir": {}}] * 2}, "name of its own"),
+        ({"containers": [{"volumeMounts": [{"name": "data", "mountPath": "/data"}] * 2}]}, "mountPath of its own"),
+        ({"containers": [{"volumeMounts": [{"name": "models", "mountPath": "/data"}]}]}, "cannot be mounted again"),
+        ({"containers": [{"env": [{"name": "A", "value": "b", "valueFrom": {}}]}]}, "contradicts valueFrom"),
+        ({"containers": [{"name": "other"}]}, "worker"),
+        ({"volumes": [{"name": "node", "hostPath": {"path": "/"}}]}, "no such field"),
+        ({"shareProcessNamespace": True}, "no such field"),
+        ({"ephemeralContainers": []}, "no such field"),
+        ({"initContainers": [{"name": "worker", "restartPolicy": "Always"}]}, "security"),
+        ({"nodeName": "gpu-1"}, "spec.scheduling"),
+    ],
+)
+def test_what_kubernetes_would_refuse_or_nobody_may_set_is_refused_by_the_planner(
+    spec: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SpecError, match=said):
+        plan_of(execution={"template": {"spec": spec}})
+
+
+def test_an_addition_wins_over_the_charts_variable_and_an_objects_priority_over_the_template() -> None:
+    settings = SETTINGS.model_copy(
+        update={"environment": {"PROXY": "http://chart", "SSL_CERT_FILE": "/chart", "A": "b"}}
+    )
+    scheduling = {**SPEC.get("scheduling", {}), "priorityClassName": "own"}
+    plan = plan_of(execution={"template": TEMPLATE}, scheduling=scheduling)
+    job = job_manifest(plan, Owned(uid=UID), Create("coarse"), settings)
+    env = container_of(job)["env"]
+    values = {each["name"]: each.get("value") for each in env}
+    assert (values["PROXY"], values["A"], len(env)) == ("http://proxy", "b", len(values))
+    assert values["SSL_CERT_FILE"] == "/etc/scenewright/ca/ca.crt"
+    assert pod_of(job)["priorityClassName"] == "own"
+
+
+def test_a_mount_without_its_volume_is_refused_before_the_first_job() -> None:
+    mounted = {"containers": [{"volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}
+    lab = {"execution": {"template": {"spec": {"volumes": [{"name": "data", "emptyDir": {}}]}}}}
+    observed = cluster_object({"template": {"spec": mounted}})
+    refused = PlanningCache().plan(observed)
+    assert isinstance(refused, Refusal) and "no such volume" in str(refused.problems[0])
+    assert not isinstance(PlanningCache(defaults=lab).plan(observed), Refusal), "the lab's volume may be mounted"
+
+
+def cluster_object(execution: dict[str, Any]) -> ObservedObject:
+    created = datetime(2026, 11, 21, tzinfo=UTC)
+    return ObservedObject(
+        "SceneJob",
+        "lab",
+        "yard",
+        UID,
+        1,
+        "1",
+        created,
+        spec={**SPEC, "storage": {"secretName": "s3"}, "execution": execution},
+    )
 
 
 @pytest.mark.parametrize(

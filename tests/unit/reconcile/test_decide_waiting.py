@@ -282,6 +282,24 @@ def test_a_refused_job_is_tried_again_until_the_start_deadline() -> None:
     assert look() == "Failed"
 
 
+def test_a_long_wait_before_the_run_takes_nothing_from_the_time_of_a_refused_job() -> None:
+    cluster = Cluster(output_holder=ObjectKey("SceneJob", "lab", "other"))
+    operator = Operator(cluster)
+    assert operator.settle_once().status.reason == "OutputBusy"  # type: ignore[union-attr]
+    cluster.now += timedelta(seconds=3 * DEADLINE)
+    cluster.output_holder = None
+    cluster.carry_out = lambda _action: None  # type: ignore[method-assign,assignment]
+    work: Any = cluster.work()
+    question = Inspection("failed-creates", job_name("SceneJob", "courtyard", "uid-1", work.work_hash, "index"))
+    found = []
+    for wait in (0.0, 10.0, DEADLINE):
+        cluster.now += timedelta(seconds=wait)
+        cluster.answers[question] = Answer(True, "exceeded quota: count/jobs.batch", cluster.now)
+        operator.settle_once()
+        found.append(operator.status.phase)
+    assert found == ["Waiting", "Waiting", "Failed"]
+
+
 def test_pods_without_room_wait_for_it_as_long_as_such_a_node_exists() -> None:
     held = Held().with_pods(2, unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
     assert held.after(10)[0] == "Running"

@@ -43,6 +43,9 @@ def test_no_reason_on_the_page_is_made_up() -> None:
         # Those that the caches know, too.
         "BudgetReached",
         "TooManyObjects",
+        # Those of the reconciler, when acting fails.
+        "ApiServerFails",
+        "NotPermitted",
     }
     assert said - given_reasons() - NOT_REASONS - workers == set()
 

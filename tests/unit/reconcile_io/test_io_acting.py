@@ -18,6 +18,7 @@ from scenewright.reconcile.act.acting import Actor, NameTakenError, RefusedError
 from scenewright.reconcile.act.deletion import EndingNamespaces
 from scenewright.reconcile.act.events import Events
 from scenewright.reconcile.act.inspecting import Inspector
+from scenewright.reconcile.act.reconciler import reported_reason
 from scenewright.reconcile.cache.observation import Inspection, Observed, ObservedJob
 from scenewright.reconcile.cache.plans import PlanningCache
 from scenewright.reconcile.cache.projection import CachedPod, observed_job, observed_object
@@ -238,6 +239,22 @@ def test_a_policy_is_waited_for_and_only_a_malformed_job_is_refused_for_good(
         bench.act(CREATE)
     ((_, answer),) = bench.inspector.answers("yard-uid").items()
     assert (answer.invalid, answer.message) == (invalid, message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'jobs.batch is forbidden: User "system:serviceaccount:s:scenewright" cannot create resource "jobs"',
+        'jobs.batch "x" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a resource',
+    ],
+)
+def test_a_right_that_the_operator_lacks_is_no_refusal_of_the_job_and_never_ends_its_run(message: str) -> None:
+    bench = Bench()
+    bench.server.refuse = ApiError(403, "Forbidden", message)
+    with pytest.raises(ApiError) as caught:
+        bench.act(CREATE)
+    assert reported_reason(caught.value, failures=0) == "NotPermitted"
+    assert not bench.inspector.answers("yard-uid"), "nothing counts towards the start deadline"
 
 
 def test_an_overloaded_server_is_no_refusal_and_its_wish_for_a_pause_reaches_the_queue() -> None:

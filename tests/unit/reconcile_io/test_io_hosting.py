@@ -260,3 +260,35 @@ def test_credentials_are_the_official_clients(key: dict[str, str], expected: dic
             await connection.close()
 
     assert asyncio.run(read()) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "api"}, None),
+        ({"HTTP_PROXY": "http://proxy:3128"}, None),
+    ],
+)
+def test_the_environments_proxy_is_looked_up_once_and_not_by_each_request(
+    environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        for spelt in (name, name.lower()):
+            monkeypatch.delenv(spelt, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    async def run() -> None:
+        connection = Connection(Configuration(host="https://api:6443"))
+        try:
+            for pool in (connection.requests, connection.watches):
+                assert pool.rest_client.proxy == proxy
+                async with pool.rest_client._create_pool_manager() as session:
+                    assert not session.trust_env
+            assert (await credentials(connection)).proxy_url == proxy
+        finally:
+            await connection.close()
+
+    asyncio.run(run())

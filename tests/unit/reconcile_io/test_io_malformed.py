@@ -111,7 +111,7 @@ def limited(**limits: str) -> Callable[[Raw], None]:
     [
         (limited(**{"nvidia.com/gpumem": "10k"}), True),
         (limited(**{"nvidia.com/gpu": "1k"}), True),
-        (labelled(**{"batch.kubernetes.io/job-completion-index": "first"}), False),
+        (labelled(**{"batch.kubernetes.io/job-completion-index": "first"}), True),
         (lambda pod: pod["metadata"].update(creationTimestamp="yesterday"), False),
         (lambda pod: pod["metadata"].update(creationTimestamp="2026-11-21T10:00:00"), False),
         (lambda pod: pod["status"].update(phase=7), False),
@@ -134,7 +134,7 @@ def test_one_odd_pod_does_not_end_the_informer(change: Callable[[Raw], None], is
 def test_an_object_that_cannot_be_read_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     job, pod, scene = good()
     pod["metadata"]["uid"] = "told-once"
-    pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] = "x"
+    pod["status"]["phase"] = 7
     with caplog.at_level(logging.WARNING):
         operated(Server([job], [pod, pod, pod], [scene]))
     told = [record.getMessage() for record in caplog.records if "told-once" in record.getMessage()]
@@ -153,7 +153,7 @@ def test_a_line_of_a_watch_that_is_no_event_is_skipped(line: bytes) -> None:
 def test_a_pod_that_becomes_malformed_is_forgotten() -> None:
     job, pod, scene = good()
     forged = copy.deepcopy(pod)
-    forged["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] = "x"
+    forged["status"]["phase"] = 7
     assert len(operated(Server([job], [pod], [scene])).pods) == 1
     assert len(operated(Server([job], [pod, forged], [scene])).pods) == 0
 

@@ -116,6 +116,13 @@ def test_why_a_pod_does_not_start_is_read() -> None:
     assert (pod.waiting_reason, pod.waiting_message) == ("ImagePullBackOff", "no such image")
 
 
+def test_a_pod_is_seen_whatever_somebody_writes_into_the_label_of_its_index() -> None:
+    relabelled = raw.pod()
+    relabelled["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] = "x"
+    pod = observed_pod(relabelled)
+    assert pod is not None and pod.index == 0
+
+
 def test_an_unschedulable_pod_carries_the_scheduler_s_words() -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/4 nodes"}
     pod = observed_pod(raw.pod(phase="Pending", conditions=[condition], containerStatuses=[]))

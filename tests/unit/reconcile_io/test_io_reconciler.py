@@ -192,6 +192,21 @@ def test_what_has_ended_keeps_its_end_whatever_fails_later() -> None:
     assert bench.phase(OLD) == "Complete"
 
 
+@pytest.mark.parametrize("status", [409, 429, 500, 504])
+def test_what_should_pass_but_lasts_is_reported_until_it_has_passed(status: int) -> None:
+    bench = Bench()
+    bench.put("old", 2)
+    text = 'Internal error occurred: failed calling webhook "policy.lab": context deadline exceeded'
+    for _ in range(9):
+        asyncio.run(with_fault(bench, "acting", ApiError(status, "InternalError", text))._handle(OLD))
+    waiting = bench.condition(OLD, "Waiting")
+    assert waiting is not None and (waiting.status, waiting.reason) == ("True", "ApiServerFails")
+    assert "policy.lab" in waiting.message
+    bench.notes.error = None
+    reconciled(bench, OLD)
+    assert bench.phase(OLD) == "Indexing" and bench.notes.created == ["old"]
+
+
 @pytest.mark.parametrize("status", [0, 409, 429, 503])
 def test_what_passes_by_itself_is_not_reported(status: int) -> None:
     bench = Bench()

@@ -7,14 +7,17 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from boto3.exceptions import S3UploadFailedError
+from botocore import exceptions as botocore_errors
 from botocore.exceptions import ClientError
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
+from urllib3.exceptions import ProtocolError, SSLError
 
 from scenewright_stages.store import (
     NEEDS_A_PERSON,
     AccessRefused,
     BucketMissing,
     StoreError,
+    StoreFull,
     StoreMisused,
     StoreUnreachable,
     open_store,
@@ -109,6 +112,9 @@ PASSING = [
     ("SlowDown", 200),
     ("ServiceUnavailable", 503),
     ("None", 502),
+    ("None", 507),
+    ("None", 509),
+    ("IDPCommunicationError", 400),
     ("None", 520),
     ("None", 429),
     ("502", 502),
@@ -142,6 +148,28 @@ def test_whatever_botocore_calls_throttled_or_transient_is_waited_for(code: str)
 def test_what_a_person_must_change_is_told_apart(code: str, status: int) -> None:
     assert answered(code, status) is (AccessRefused if (code, status) in REFUSED else StoreMisused)
     assert issubclass(answered(code, status), NEEDS_A_PERSON)
+
+
+@pytest.mark.parametrize(("code", "status"), [("QuotaExceeded", 403), ("XMinioStorageFull", 507)])
+def test_a_server_without_space_is_full_and_neither_away_nor_refusing(code: str, status: int) -> None:
+    assert answered(code, status) is StoreFull
+
+
+BROKEN = [
+    SSLError("EOF occurred in violation of protocol"),
+    ProtocolError("Connection broken: IncompleteRead(5 bytes read)"),
+    botocore_errors.SSLError(endpoint_url="https://s3", error="bad record mac"),
+    botocore_errors.EndpointConnectionError(endpoint_url="https://s3", error="Name or service not known"),
+    botocore_errors.ConnectionClosedError(endpoint_url="https://s3"),
+    botocore_errors.ResponseStreamingError(error="IncompleteRead"),
+    botocore_errors.ReadTimeoutError(endpoint_url="https://s3"),
+]
+
+
+@pytest.mark.parametrize("problem", BROKEN, ids=lambda each: f"{type(each).__module__}.{type(each).__name__}")
+def test_a_connection_that_breaks_at_any_point_is_waited_for(problem: Exception) -> None:
+    with pytest.raises(StoreUnreachable), S3Store("bucket", "prefix")._explained("key"):
+        raise problem
 
 
 def test_an_unheard_of_code_is_not_taken_for_a_mistake_of_the_user() -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from scenewright.api.status import number_texts, rate_text
 from scenewright.cli.cluster.views import MARK_WORDS, ObjectView, StageView, facts
 from scenewright.cli.results import MOST_FAILURES, failure_table, place_table
-from scenewright.cli.texts import age, duration
+from scenewright.cli.texts import age, duration, plain_table
 
 STYLES = {
     "Pending": "dim",
@@ -57,11 +57,7 @@ def overview(views: Sequence[ObjectView], with_namespace: bool, width: int) -> R
     With less than 100 columns, pipeline and rate are left out.
     """
     columns = _COLUMNS if width >= _WIDE else {name: of for name, of in _COLUMNS.items() if name not in _LEFT_OUT}
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    if with_namespace:
-        table.add_column("namespace", no_wrap=True)
-    for name in columns:
-        table.add_column(name, no_wrap=True, justify="right" if name in _NUMBERS else "left")
+    table = plain_table(*(["namespace"] if with_namespace else []), *columns, right=_NUMBERS)
     for view in views:
         table.add_row(*([view.namespace] if with_namespace else []), *(of(view) for of in columns.values()))
     stuck = [view for view in views if view.behind or (view.phase in ("Waiting", "Failed") and view.reason)]

@@ -32,11 +32,9 @@ class StageView:
     """One stage.
 
     Attributes:
-        done, failed, skipped, total: samples.
         shards: such as ``3 of 12 shards running``; empty if there are none.
         seconds: from its first Pod to its end or to now; None if not started.
         remaining: expected seconds to its end; None if unknown.
-        numbers: its measurements, such as a loss.
     """
 
     name: str
@@ -63,12 +61,9 @@ class ObjectView:
     """One object.
 
     Attributes:
-        kind, namespace, name, pipeline, phase, stage, progress, run: as in the object.
-        failed: samples that failed.
         age: seconds since its creation.
         behind: the operator has not seen the latest spec.
         reason, message: why it is in its phase.
-        notices: warnings for the user.
         gpu_hours: forecast of the current pass; 0 if there is none.
         children: of a sweep, one line each.
         lab: values from the lab defaults, as JSON by path below ``spec``.

@@ -12,12 +12,9 @@ from scenewright_stages.pipelines import defaults_files
 
 
 def crds_command(folders: list[Path], check: bool, installed: bool) -> int:
-    """Writes the generated files, or reports which are out of date.
+    """Writes the generated files, or with `check` reports which are out of date.
 
-    Args:
-        folders: for the CRDs.
-        check: write nothing; exit with 1 if a file differs.
-        installed: include pipelines of other packages, and do not touch this package's frozen defaults.
+    With `installed`, CRDs include pipelines of other packages, and this package's frozen defaults stay as they are.
     """
     files = {folder / name: text for folder in folders for name, text in crd_files(built_in=not installed).items()}
     if not installed:

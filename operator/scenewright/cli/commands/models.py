@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from scenewright.api.raw import Json
-from scenewright.cli.texts import print_json, print_problems, size, table_console
+from scenewright.cli.texts import plain_table, print_json, print_problems, size, table_console
 from scenewright.execution.outcomes import COMMAND_REFUSED
 from scenewright.planning.policy import PERMISSIVE, Served, served_capabilities
 from scenewright.planning.problems import Problem, suggestion
@@ -80,13 +80,8 @@ def _served_json(served: Served) -> Json:
 
 
 def _print_policy(found: dict[str, list[Served]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("pipeline and capability", overflow="fold")
-    table.add_column("backend", overflow="fold")
-    table.add_column("licence", overflow="fold")
-    table.add_column("runs on", no_wrap=True)
+    folded = ("pipeline and capability", "backend", "licence")
+    table = plain_table(*folded, "runs on", folded=folded)
     for pipeline, served in found.items():
         gaps = [each.capability for each in served if each.facts is None]
         table.add_row(pipeline, f"lacks {', '.join(gaps)}" if gaps else "complete", "", "", style="bold")
@@ -209,13 +204,8 @@ def _weights(weights: Weights, variant: str, is_default: bool) -> Json:
 
 
 def _print_table(rows: list[Json]) -> None:
-    from rich.table import Table
-
     console = table_console()
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("backend and weights", overflow="fold")
-    for name in ("licence", "size", "state"):
-        table.add_column(name, no_wrap=True)
+    table = plain_table("backend and weights", "licence", "size", "state", folded=["backend and weights"])
     for (capability, backend), group in groupby(rows, key=lambda row: (row["capability"], row["backend"])):
         _add_backend(table, f"{capability} {backend}", list(group))
     console.print(table)

@@ -57,16 +57,10 @@ def pick_command(
     as_json: bool,
     others: Sequence[Path] = (),
 ) -> int:
-    """Stores the choices for a sample, or lists all open questions.
+    """Stores the choices for a sample, or lists all open questions without one.
 
-    Args:
-        target: manifest, or an object in a cluster.
-        sample: id of the sample; empty to list.
-        choices: ``question=option``, or options in the order of the questions.
-        where: namespace and context of an object in a cluster.
-        use_secret: access the storage with the keys of the object's Secret.
-        as_json: print one JSON document.
-        others: manifests of the objects that a manifest refers to.
+    Choices are ``question=option``, or options in the order of the questions. `others` are manifests of the objects
+    that a manifest refers to.
     """
     plan, environment, finish = _target(target, where, use_secret, others)
     run = LocalRun(plan, run_settings(plan), lambda event: None, environment)

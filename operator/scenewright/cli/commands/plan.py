@@ -11,7 +11,7 @@ from scenewright.api.raw import Json
 from scenewright.api.status import Forecast
 from scenewright.cli.commands.run import run_settings
 from scenewright.cli.manifests import Changes, load_plans, reference_to
-from scenewright.cli.texts import count, duration, print_json, print_problems, refusing, table_console
+from scenewright.cli.texts import count, duration, plain_table, print_json, print_problems, refusing, table_console
 from scenewright.execution.events import Outcome
 from scenewright.execution.jobs import PodSettings
 from scenewright.execution.jobs.resources import needs_of
@@ -101,17 +101,11 @@ def _stage_json(plan: Plan, found: Json) -> Json:
 
 
 def _print_plan(plan: Plan, found: Json) -> None:
-    from rich.table import Table
-
     console = table_console()
     refused = f", {len(found['rejected'])} refused" if found["rejected"] else ""
     console.print(f"{plan.kind} {plan.name}: {plan.pipeline.name}, {count(found['samples'], 'sample')}{refused}")
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("stage", "backends", "on"):
-        table.add_column(name, no_wrap=True)
-    for name in ("up to date", "to run", "about"):
-        table.add_column(name, justify="right")
-    table.add_column("why", overflow="fold")
+    numbers = ("up to date", "to run", "about")
+    table = plain_table("stage", "backends", "on", *numbers, "why", folded=(*numbers, "why"), right=numbers)
     for stage in found["stages"]:
         table.add_row(*_cells(plan, _stage_json(plan, stage)))
     console.print(table)

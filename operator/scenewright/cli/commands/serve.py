@@ -24,19 +24,8 @@ def serve_command(
     context: str,
     config: Path | None,
     read_only: bool,
-    as_json: bool,
 ) -> int:
-    """Serves the page until it is interrupted.
-
-    Args:
-        target: folder or ``s3://`` URI; empty for ``results``.
-        cluster: serve the objects of a cluster instead.
-        host, port: to listen on; the host is this machine only by default.
-        namespaces, context: of the cluster.
-        config: YAML with further settings.
-        read_only: offer no actions.
-        as_json: unused; commands share it.
-    """
+    """Serves the page of a folder, an ``s3://`` URI or a cluster until it is interrupted."""
     if cluster and target:
         raise SpecError([Problem("--cluster", target, "shows a cluster: leave out the folder")])
     try:

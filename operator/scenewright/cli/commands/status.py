@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from scenewright.api.raw import Json
@@ -55,18 +55,17 @@ def _watch_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
 
 def _watch_lines(cluster: Cluster, reference: Reference, as_json: bool) -> int:
     shown: list[str] = []
-    view = None
-    for raw in cluster.watch(reference):
-        view = _view(raw)
+
+    def show(raw: Json, view: ObjectView) -> None:
+        nonlocal shown
         lines = [json.dumps(summary(raw), ensure_ascii=False)] if as_json else plain_lines(view)
         # Print only lines that have changed.
         fresh = [line for line in lines if line not in shown]
         if fresh:
             print("\n".join(fresh), flush=True)
         shown = lines
-        if view.ended:
-            break
-    return exit_code(view) if view else 0
+
+    return _until_ended(cluster, reference, show)
 
 
 def _watch_live(cluster: Cluster, reference: Reference) -> int:
@@ -75,14 +74,17 @@ def _watch_live(cluster: Cluster, reference: Reference) -> int:
 
     from scenewright.cli.cluster.pictures import picture
 
-    view: ObjectView | None = None
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        for raw in cluster.watch(reference):
-            view = _view(raw)
-            live.update(picture(view), refresh=True)
-            if view.ended:
-                break
-    return exit_code(view) if view else 0
+        return _until_ended(cluster, reference, lambda _, view: live.update(picture(view), refresh=True))
+
+
+def _until_ended(cluster: Cluster, reference: Reference, show: Callable[[Json, ObjectView], None]) -> int:
+    for raw in cluster.watch(reference):
+        view = _view(raw)
+        show(raw, view)
+        if view.ended:
+            return exit_code(view)
+    return 0
 
 
 def _show_all(cluster: Cluster, all_namespaces: bool, watch: bool, as_json: bool) -> int:

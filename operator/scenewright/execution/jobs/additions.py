@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.template import CaBundle, PodTemplate
+from scenewright.execution.jobs.settings import PodSettings
 
 _CA_FOLDER = "/etc/scenewright/ca"
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Read by Python's TLS and httpx, by requests and botocore, and by curl. AWS_CA_BUNDLE stays the storage Secret's."""
 
 
-def with_additions(template: Json, additions: PodTemplate | None) -> Json:
-    """The Pod template with the additions; the same template without any."""
+def with_additions(template: Json, additions: PodTemplate | None, settings: PodSettings) -> Json:
+    """The Pod template with the additions; the same template without any.
+
+    An addition wins over the chart's variable of the same name. The operator's own variables cannot be named.
+    """
     if additions is None:
         return template
     raw = additions.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
@@ -19,11 +23,13 @@ def with_additions(template: Json, additions: PodTemplate | None) -> Json:
     (worker,) = template["spec"]["containers"]
     added: Json = next(iter(spec.get("containers", ())), {})
     volumes, mounts, variables = _of_bundle(additions.ca_bundle)
-    known = {each["name"] for each in worker["env"]}
-    env = [each for each in (*added.get("env", ()), *variables) if each["name"] not in known]
+    given = {each["name"]: each for each in (*variables, *added.get("env", ()))}
+    kept = [each for each in worker["env"] if each["name"] not in given or each["name"] not in settings.environment]
+    known = {each["name"] for each in kept}
+    env = [each for name, each in given.items() if name not in known]
     worker = {
         **worker,
-        "env": [*env, *worker["env"]],
+        "env": [*env, *kept],
         **({"envFrom": added["envFrom"]} if "envFrom" in added else {}),
         "volumeMounts": [*worker["volumeMounts"], *added.get("volumeMounts", ()), *mounts],
     }
@@ -35,9 +41,10 @@ def with_additions(template: Json, additions: PodTemplate | None) -> Json:
     secrets = [*pod.get("imagePullSecrets", ()), *spec.get("imagePullSecrets", ())]
     if secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(each["name"] for each in secrets)]
+    # An object's own field in spec.scheduling is more than a lab's template.
     for name in ("priorityClassName", "topologySpreadConstraints"):
         if name in spec:
-            pod[name] = spec[name]
+            pod.setdefault(name, spec[name])
     return {"metadata": _merged(template["metadata"], metadata), "spec": pod}
 
 

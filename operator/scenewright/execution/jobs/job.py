@@ -32,9 +32,8 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
     if not queue:
         kept.pop(names.QUEUE, None)
     found = {**kept, **own}
-    template = with_additions(
-        {"metadata": _pod_metadata(request, found), "spec": pod_spec(request)}, plan.spec.execution.template
-    )
+    bare = {"metadata": _pod_metadata(request, found), "spec": pod_spec(request)}
+    template = with_additions(bare, plan.spec.execution.template, settings)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

@@ -35,8 +35,6 @@ class CreateJob:
 
     Attributes:
         step: ``models``, ``index``, a stage's name or ``publish``.
-        run: id of the run.
-        shards: number of completions.
         fold_index, fold_publish, retry_failed, plan_only: as in the worker's task.
         resolved: the run's named inputs as they were at its start.
         admission: where Kueue has admitted the object, if it was admitted as a whole.
@@ -91,8 +89,8 @@ class JobRequest:
     @property
     def model_claim(self) -> str:
         """The claim of the model cache if the step reads or fills it, else empty."""
-        claim = self.plan.spec.models.cache_claim
-        return claim if claim and (self.fills_models or self._runs_weights()) else ""
+        runs_weights = self.stage is not None and any(revisions([self.stage]).values())
+        return self.plan.spec.models.cache_claim if self.fills_models or runs_weights else ""
 
     @property
     def shares_compiled(self) -> bool:
@@ -105,6 +103,3 @@ class JobRequest:
         """The image that the object sets for this stage; usually empty."""
         override = self.plan.spec.execution.stage_overrides.get(self.create.step)
         return override.image if override is not None else ""
-
-    def _runs_weights(self) -> bool:
-        return self.stage is not None and any(revisions([self.stage]).values())

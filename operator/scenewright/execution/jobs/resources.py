@@ -19,6 +19,9 @@ _FACTORS = {
 }
 
 
+_DEFAULTS = PodSettings()
+
+
 def number_of(quantity: str | int | float) -> float:
     """The value of a Kubernetes quantity in cores, bytes or pieces.
 
@@ -84,7 +87,7 @@ def needs_of(plan: Plan, step: str, settings: PodSettings) -> StepNeeds:
 
 def asks_for_gpu(plan: Plan, stage: str) -> bool:
     """Whether a Pod of the stage requests a GPU; this depends only on the plan."""
-    return needs_of(plan, stage, PodSettings()).gpus > 0
+    return needs_of(plan, stage, _DEFAULTS).gpus > 0
 
 
 def _of_stage(plan: Plan, stage: StageSpec, override: ResourceRequirements) -> StepNeeds:

@@ -26,12 +26,7 @@ _OF_POD = ("nodeSelector", "tolerations", "affinity", "runtimeClassName", "prior
 
 @dataclass(frozen=True)
 class HoldQuota:
-    """Ask Kueue for the quota of all stages of a run that need a GPU.
-
-    Attributes:
-        run: id of the run.
-        pods: the most Pods at once, by stage.
-    """
+    """Ask Kueue for the quota of all stages of a run that need a GPU: `pods` has the most Pods at once by stage."""
 
     run: str
     pods: tuple[tuple[str, int], ...]
@@ -58,7 +53,10 @@ def workload_manifest(
     Raises:
         UnknownImageError: the configuration has no image for a stage.
     """
-    requests = [_request(plan, owner, hold, settings, *each) for each in hold.pods]
+    requests = [
+        JobRequest(plan, owner, CreateJob(stage, hold.run, shards=pods), needs_of(plan, stage, settings), settings)
+        for stage, pods in hold.pods
+    ]
     largest = max(requests, key=lambda request: (request.create.shards * request.needs.gpus, request.create.shards))
     count = largest.create.shards
     pod = pod_spec(largest)
@@ -88,10 +86,6 @@ def workload_manifest(
 def workload_hash(spec: Json) -> str:
     """Hash of what the Workload asks for, without the priority, which Kueue may change."""
     return short_hash([spec["queueName"], spec["podSets"]])
-
-
-def _request(plan: Plan, owner: Owner, hold: HoldQuota, settings: PodSettings, stage: str, pods: int) -> JobRequest:
-    return JobRequest(plan, owner, CreateJob(stage, hold.run, shards=pods), needs_of(plan, stage, settings), settings)
 
 
 def _resources(requests: list[JobRequest], count: int) -> Json:

@@ -15,7 +15,7 @@ from scenewright.execution.jobs import CreateJob, PodSettings, job_manifest, job
 from scenewright.execution.jobs.pod import UnknownImageError
 from scenewright.execution.jobs.workload import PRIORITY_CLASS, HoldQuota, workload_manifest, workload_name
 from scenewright.kube.client import GONE, STRATEGIC_PATCH, ApiError, Client, ignore_statuses
-from scenewright.kube.resources import JOBS, OBJECTS, PODS, PRIORITY_CLASSES
+from scenewright.kube.resources import JOBS, OBJECTS, PODS, PRIORITY_CLASSES, Resource
 from scenewright.planning.plan import Plan
 from scenewright.reconcile.act.deletion import EndingNamespaces, delete_job, namespace_ends
 from scenewright.reconcile.act.events import Events
@@ -89,26 +89,25 @@ class Actor:
                     await self._hold_quota(observed, action)
                 case ReleaseQuota():
                     with ignore_statuses(*GONE):
-                        workloads = await self.inspector.kueue("workloads")
-                        await self.client.delete(workloads, owner.namespace, action.name, action.uid, "Background")
+                        await self._delete(await self.inspector.kueue("workloads"), owner, action.name, action.uid)
                 case ApplyChild():
                     name = action.document["metadata"]["name"]
                     await self.client.apply(OBJECTS[owner.kind], owner.namespace, name, action.document)
                 case DeleteChild():
-                    with ignore_statuses(*GONE):
-                        await self.client.delete(
-                            OBJECTS[owner.kind], owner.namespace, action.name, action.uid, "Background"
-                        )
+                    await self._delete(OBJECTS[owner.kind], owner, action.name, action.uid)
                 case SetParallelism():
                     body = {"metadata": {"uid": action.uid}, "spec": {"parallelism": action.parallelism}}
                     self._keep_job(await self.client.patch(JOBS, owner.namespace, action.name, body))
                 case ReleasePod():
                     await self._release_pod(owner, action)
                 case DeleteObject():
-                    with ignore_statuses(*GONE):
-                        path = OBJECTS[owner.kind], owner.namespace, owner.name
-                        await self.client.delete(*path, action.uid, "Background")
+                    await self._delete(OBJECTS[owner.kind], owner, owner.name, action.uid)
         return answered
+
+    async def _delete(self, resource: Resource, owner: ObservedObject, name: str, uid: str) -> None:
+        """Deletes something of the owner's namespace with this uid. Already deleted counts as success."""
+        with ignore_statuses(*GONE):
+            await self.client.delete(resource, owner.namespace, name, uid, "Background")
 
     async def _create_job(self, observed: Observed, action: CreateJob) -> None:
         owner, plan = observed.object, observed.work
@@ -163,19 +162,17 @@ class Actor:
     def _manifest(self, plan: Plan, owner: ObservedObject, action: CreateJob) -> Json:
         try:
             return job_manifest(plan, owner, action, self.pod_settings)
-        except UnknownImageError as error:
-            # Only a change of the operator's configuration helps; until then the object's status says so.
+        except (UnknownImageError, TaskTooLargeError) as error:
+            # Only a change of the operator's configuration or of the spec helps; until then the status says so.
+            is_large = isinstance(error, TaskTooLargeError)
+            text = f"{error}; shorten the lists in the spec" if is_large else str(error)
             name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
-            self.inspector.note_refused(owner.uid, name, str(error))
-            raise RefusedError(str(error)) from error
-        except TaskTooLargeError as error:
-            name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
-            self.inspector.note_refused(owner.uid, name, f"{error}; shorten the lists in the spec", invalid=True)
+            self.inspector.note_refused(owner.uid, name, text, invalid=is_large)
             raise RefusedError(str(error)) from error
 
     def _refused(self, owner: ObservedObject, name: str, error: ApiError) -> Exception:
         """The error to raise. A refusal by quota or policy is also noted for the next decision."""
-        if error.passing or namespace_ends(error) or error.status == 401:
+        if error.passing or error.lacks_right or namespace_ends(error) or error.status == 401:
             return error
         self.inspector.note_refused(owner.uid, name, error.message, invalid=error.malformed)
         return RefusedError(error.message)

@@ -20,13 +20,9 @@ from scenewright.reconcile.lease import Leadership
 async def delete_job(
     client: Client, jobs: Store[ObservedJob], namespace: str, name: str, uid: str, propagation: str
 ) -> None:
-    """Deletes the Job of this uid and no other. Already deleted counts as success.
+    """Deletes the Job of this uid and no other, and its Pods in the ``Foreground`` or ``Background``.
 
-    Args:
-        propagation: how its Pods are deleted, ``Foreground`` or ``Background``.
-
-    Raises:
-        ApiError: it was not deleted.
+    Already deleted counts as success.
     """
     with ignore_statuses(*GONE):
         raw = await client.delete(JOBS, namespace, name, uid, propagation)

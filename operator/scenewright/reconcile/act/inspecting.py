@@ -18,7 +18,7 @@ from scenewright.execution.jobs.workload import KUEUE
 from scenewright.kube.client import ApiError, Client, ignore_statuses
 from scenewright.kube.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, Resource
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed
-from scenewright.reconcile.cache.projection import JOB_LABEL, CachedPod, observed_pod, read
+from scenewright.reconcile.cache.projection import JOB_LABEL, CachedPod, condition, observed_pod, read
 from scenewright.reconcile.cache.store import Store
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Inspector:
     async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if the node is Ready."""
         with ignore_statuses(404):
-            ready = _condition(await self._client.get(NODES, "", name), "Ready")
+            ready = condition((await self._client.get(NODES, "", name)).get("status") or {}, "Ready")
             return ready.get("status") == "True", str(ready.get("message", ""))
         return False, f"node {name} is gone"
 
@@ -165,8 +165,9 @@ class Inspector:
             if missing := await self._missing_queue(observed, job):
                 return False, f"the LocalQueue {missing} does not exist"
             found = next(iter(page.get("items") or ()), None)
-            condition = _condition(found, "QuotaReserved") or _condition(found, "Admitted") if found else {}
-            return found is not None, str(condition.get("message", ""))
+            status = (found or {}).get("status") or {}
+            reserved = condition(status, "QuotaReserved") or condition(status, "Admitted")
+            return found is not None, str(reserved.get("message", ""))
         # Kueue is missing or no longer serves this version: look up the version again next time.
         self._kueue_version = ""
         return False, ""
@@ -255,11 +256,6 @@ def _tolerates(tolerations: Iterable[RawJson], taint: RawJson) -> bool:
         and (each.get("operator") == "Exists" or each.get("value", "") == taint.get("value", ""))
         for each in tolerations
     )
-
-
-def _condition(raw: RawJson, kind: str) -> RawJson:
-    conditions = (raw.get("status") or {}).get("conditions") or ()
-    return next((each for each in conditions if each["type"] == kind), {})
 
 
 def _uid_of(observed: Observed, job: str) -> str:

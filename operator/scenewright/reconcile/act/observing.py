@@ -51,16 +51,11 @@ def _dependency(key: ObjectKey, wanted: NamedInput, objects: ObjectStore, plan_o
     if _leads_to(key, stored, objects, plan_of):
         return Dependency(other, "Cycle", wanted.name)
     if not stored.ended:
-        return Dependency(other, _under_way(stored), wanted.name)
+        rests: DependencyState = "Awaiting" if stored.rests else "Running"
+        return Dependency(other, "Suspended" if stored.suspended else rests, wanted.name)
     if stored.phase != "Complete":
         return Dependency(other, "Failed", wanted.name)
     return _published(other, wanted, stored)
-
-
-def _under_way(stored: ObservedObject) -> DependencyState:
-    if stored.suspended:
-        return "Suspended"
-    return "Awaiting" if stored.rests else "Running"
 
 
 def _published(other: ObjectKey, wanted: NamedInput, value: ObservedObject) -> Dependency:

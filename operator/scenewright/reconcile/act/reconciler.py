@@ -39,20 +39,27 @@ _MOVED_ON = (401, 404, 409, 410)
 """Responses after which the next observation decides otherwise, or that renewed credentials mend."""
 
 
-def needs_a_person(error: ApiError | NameTakenError | RefusedError) -> bool:
-    """Whether trying again will not help, so that the status must say it. Refusals are in the status already."""
-    if isinstance(error, ApiError):
-        return not error.passing and error.status not in _MOVED_ON
-    return isinstance(error, NameTakenError)
+_LASTS = 8
+"""Failures in a row, about half a minute, after which the status says what the API server or a webhook answers."""
+
+
+def reported_reason(error: ApiError | NameTakenError | RefusedError, failures: int) -> str:
+    """Reason that the status must give, since trying again does not help or has not helped; empty if there is none.
+
+    Refusals are in the status already. Without any answer, no status can be written.
+    """
+    if isinstance(error, NameTakenError):
+        return "JobNameTaken"
+    if not isinstance(error, ApiError):
+        return ""
+    if not error.passing and error.status not in _MOVED_ON:
+        return "NotPermitted"
+    return "ApiServerFails" if error.status and failures >= _LASTS else ""
 
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Takes keys from the queue and reconciles their objects.
-
-    Attributes:
-        serves: whether all Jobs and Pods of a namespace are known.
-    """
+    """Takes keys from the queue and reconciles their objects, where all Jobs and Pods of the namespace are known."""
 
     queue: WorkQueue[ObjectKey]
     serves: Callable[[str], bool]
@@ -90,8 +97,7 @@ class Reconciler:
             self.queue.add(key, Priority.RUNNING, _NOT_LEADING_SECONDS)
             return
         except (ApiError, NameTakenError, RefusedError) as error:
-            if needs_a_person(error):
-                reason = "NotPermitted" if isinstance(error, ApiError) else "JobNameTaken"
+            if reason := reported_reason(error, self.queue.failures(key)):
                 await self._report(key, reason, str(error))
             delay = self.queue.failed(key, getattr(error, "retry_after", None))
             logger.info("%s: %s; again in %.1f s", key, error, delay)

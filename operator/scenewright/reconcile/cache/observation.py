@@ -162,7 +162,6 @@ class ObservedJob(Owned):
     """A Job that this operator created.
 
     Attributes:
-        owner_uid, owner_kind, owner_name: of the object that owns it.
         step: ``models``, ``index``, a stage's name or ``publish`` (label).
         run: id of its run (label).
         work_hash: the object's work hash when the Job was created (label).
@@ -179,8 +178,6 @@ class ObservedJob(Owned):
     run: str
     work_hash: str
     created_at: datetime
-    owner_kind: str = ""
-    owner_name: str = ""
     template: str = ""
     queue: str = ""
     completions: int = 1

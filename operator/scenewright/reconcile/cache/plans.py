@@ -81,7 +81,11 @@ class PlanningCache:
         place = value.key, defaults is self._defaults
         known = self._plans.get(place)
         if known is None or not known.is_of(value, defaults):
-            work = _made(value, defaults)
+            work: Plan | Refusal
+            try:
+                work = make_plan(document_of(value), defaults=defaults)
+            except SpecError as error:
+                work = Refusal(error.problems)
             known = _Planned(value.generation, value.retry_token, value.spec, defaults, work)
             self._plans[place] = known
         self._plans.move_to_end(place)
@@ -99,6 +103,12 @@ class PlanningCache:
         if plan.spec.scheduling.admission == "Object" and not quota_queue(plan):
             remedy = "needs spec.scheduling.queueName: the LocalQueue that admits the object"
             yield Problem("spec.scheduling.admission", "Object", remedy)
+        if (template := plan.spec.execution.template) and template.spec is not None:
+            volumes = {volume.name for volume in template.spec.volumes}
+            mounts = (mount.name for container in template.spec.containers for mount in container.volume_mounts)
+            for name in (each for each in mounts if each not in volumes):
+                place = "spec.execution.template.spec.containers[0].volumeMounts"
+                yield Problem(place, name, "no such volume: add it to spec.execution.template.spec.volumes")
         allowed = self._outputs.get(plan.namespace, self._outputs.get("*", []))
         uri = plan.spec.output.uri
         if self._outputs and not any(contains(prefix, normalised(uri)) for prefix in allowed):
@@ -115,13 +125,6 @@ def document_of(value: ObservedObject) -> Json:
         spec["execution"] = {**(spec.get("execution") or {}), "retryToken": value.retry_token}
     metadata = {"name": value.name, "namespace": value.namespace}
     return {"apiVersion": API_VERSION, "kind": value.kind, "metadata": metadata, "spec": spec}
-
-
-def _made(value: ObservedObject, defaults: RawJson) -> Plan | Refusal:
-    try:
-        return make_plan(document_of(value), defaults=defaults)
-    except SpecError as error:
-        return Refusal(error.problems)
 
 
 def _local_files(node: object, path: str) -> Iterator[tuple[str, str]]:

@@ -67,14 +67,13 @@ def observed_job(raw: RawJson) -> ObservedJob | None:
     if not owner.get("apiVersion", "").startswith(f"{GROUP}/"):
         return None
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    end = _terminal(status)
+    # FailureTarget and SuccessCriteriaMet do not count: Pods may still run then.
+    end = next(filter(_holds, (condition(status, kind) for kind in ("Complete", "Failed"))), {})
     return ObservedJob(
         namespace=intern(metadata["namespace"]),
         name=intern(metadata["name"]),
         uid=intern(metadata["uid"]),
         owner_uid=intern(owner["uid"]),
-        owner_kind=intern(owner["kind"]),
-        owner_name=intern(owner["name"]),
         step=intern(labels.get(names.STEP, "")),
         run=intern(labels.get(names.RUN, "")),
         work_hash=intern(labels.get(names.WORK_HASH, "")),
@@ -118,7 +117,7 @@ def observed_workload(raw: RawJson) -> ObservedWorkload | None:
     owner = _controller(metadata)
     if not owner.get("apiVersion", "").startswith(f"{GROUP}/"):
         return None
-    evicted, waits = _condition(status, "Evicted"), _condition(status, "QuotaReserved")
+    evicted, waits = condition(status, "Evicted"), condition(status, "QuotaReserved")
     is_evicted = _holds(evicted)
     sets = (status.get("admission") or {}).get("podSetAssignments") or ()
     flavors = {str(flavor) for each in sets for flavor in (each.get("flavors") or {}).values()}
@@ -128,7 +127,7 @@ def observed_workload(raw: RawJson) -> ObservedWorkload | None:
         uid=intern(metadata["uid"]),
         owner_uid=intern(owner["uid"]),
         created_at=moment(metadata["creationTimestamp"]),
-        admitted=_holds(_condition(status, "Admitted")) and not is_evicted,
+        admitted=_holds(condition(status, "Admitted")) and not is_evicted,
         evicted=is_evicted,
         deleting="deletionTimestamp" in metadata,
         message=_text(evicted if is_evicted else waits, "message"),
@@ -150,7 +149,7 @@ def observed_pod(raw: RawJson) -> CachedPod | None:
     state = _state_of_worker(status)
     ended = state.get("terminated") or {}
     message, reason = str(ended.get("message", "")), _text(ended, "reason")
-    scheduled = _condition(status, "PodScheduled")
+    scheduled = condition(status, "PodScheduled")
     waiting = _waiting(status, state)
     return CachedPod(
         namespace=intern(metadata["namespace"]),
@@ -159,7 +158,8 @@ def observed_pod(raw: RawJson) -> CachedPod | None:
         job=intern(owner["name"]),
         step=intern(labels.get(names.STEP, "")),
         owner_uid=intern(owner["uid"]),
-        index=int(labels.get(INDEX_LABEL, 0)),
+        # Somebody may have changed the label; the Pod must still be seen.
+        index=int(shard) if (shard := labels.get(INDEX_LABEL, "")).isdecimal() else 0,
         phase=intern(_text(status, "phase") or "Pending"),
         created_at=moment(metadata["creationTimestamp"]),
         node=intern(_text(spec, "nodeName")),
@@ -173,7 +173,7 @@ def observed_pod(raw: RawJson) -> CachedPod | None:
         finished_at=_moment_or_none(ended.get("finishedAt")),
         deleted_at=_moment_or_none(metadata.get("deletionTimestamp")),
         exit_code=_number(ended, "exitCode") if "exitCode" in ended else None,
-        disrupted=_holds(_condition(status, "DisruptionTarget")),
+        disrupted=_holds(condition(status, "DisruptionTarget")),
         scheduled_at=_moment_or_none(scheduled.get("lastTransitionTime")) if _holds(scheduled) else None,
         held_by=_foreign_finalizers(metadata),
         still_running=_others_running(status) if ended else "",
@@ -231,24 +231,19 @@ def _controller(metadata: RawJson) -> RawJson:
     return next((each for each in metadata.get("ownerReferences") or () if each.get("controller")), {})
 
 
-def _terminal(status: RawJson) -> RawJson:
-    """The terminal condition. FailureTarget and SuccessCriteriaMet do not count: Pods may still run then."""
-    ends = (_condition(status, kind) for kind in ("Complete", "Failed"))
-    return next(filter(_holds, ends), {})
-
-
-def _condition(status: RawJson, kind: str) -> RawJson:
+def condition(status: RawJson, kind: str) -> RawJson:
+    """The condition of that type in a raw status; empty if there is none."""
     return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
 
 
-def _holds(condition: RawJson) -> bool:
-    return bool(condition.get("status") == "True")
+def _holds(found: RawJson) -> bool:
+    return bool(found.get("status") == "True")
 
 
-def _unschedulable(condition: RawJson) -> str:
-    if condition.get("status") != "False":
+def _unschedulable(scheduled: RawJson) -> str:
+    if scheduled.get("status") != "False":
         return ""
-    return _text(condition, "message") or _text(condition, "reason") or "Unschedulable"
+    return _text(scheduled, "message") or _text(scheduled, "reason") or "Unschedulable"
 
 
 def _foreign_finalizers(metadata: RawJson) -> str:

@@ -82,7 +82,9 @@ class Store(Generic[T]):
         With a uid, removes only that object, not its successor, and remembers that it is gone. Without, it may return.
         """
         if uid:
-            self._remember(uid)
+            self._deleted[uid] = None
+            if len(self._deleted) > _REMEMBERED:
+                del self._deleted[next(iter(self._deleted))]
         entry = self._entries.get((namespace, name))
         if entry is None or (uid and entry[1].uid != uid):
             return
@@ -117,11 +119,6 @@ class Store(Generic[T]):
     def newest(self) -> int:
         """The newest version in the store."""
         return max((version for version, _ in self._entries.values()), default=0)
-
-    def _remember(self, uid: str) -> None:
-        self._deleted[uid] = None
-        if len(self._deleted) > _REMEMBERED:
-            del self._deleted[next(iter(self._deleted))]
 
     def _forget(self, name: Name, value: T) -> None:
         del self._entries[name]

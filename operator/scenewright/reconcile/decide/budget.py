@@ -12,7 +12,7 @@ from datetime import datetime
 from scenewright.api.status import Forecast, Spent, StageStatus, Status
 from scenewright.planning.plan import Plan
 from scenewright.planning.protocol import forecast_of
-from scenewright.reconcile.cache.observation import BUDGET_REACHED, ObservedPod
+from scenewright.reconcile.cache.observation import BUDGET_REACHED
 from scenewright.reconcile.decide import counts
 from scenewright.reconcile.decide.context import (
     DecisionContext,
@@ -49,7 +49,8 @@ def exhausted(run: Run) -> PartialDecision | None:
     budget, memory = run.plan.spec.execution.budget, run.memory
     if budget is None or memory.plan_only:
         return None
-    left = [stage for stage in memory.stages if stage.state not in _ENDED and not _has_ended(run, stage.name)]
+    ended = {name for name, job in run.jobs.items() if job.ended}
+    left = [stage for stage in memory.stages if stage.state not in _ENDED and stage.name not in ended]
     on_gpu = any(run.gpus_of(stage.name) for stage in left)
     wall = used_wall(memory, run.now)
     if not ((on_gpu and used_gpu(memory) >= budget.gpu_seconds) or (left and wall >= budget.wall_seconds)):
@@ -84,16 +85,11 @@ def seconds_left(run: Run) -> float | None:
     budget = run.plan.spec.execution.budget
     if budget is None:
         return None
-    holding = sum(run.gpus_of(pod.step) for pod in _running_pods(run))
+    running = (pod for pod in run.context.observed.pods if pod.started_at is not None and pod.finished_at is None)
+    holding = sum(run.gpus_of(pod.step) for pod in running if pod.step in run.stages)
     on_gpu = (budget.gpu_seconds - used_gpu(run.memory)) / holding if holding else math.inf
     soonest = min(on_gpu, budget.wall_seconds - used_wall(run.memory, run.now))
     return None if math.isinf(soonest) else soonest
-
-
-def _running_pods(run: Run) -> list[ObservedPod]:
-    """Pods of stages that hold their devices now."""
-    pods = run.context.observed.pods
-    return [pod for pod in pods if pod.step in run.stages and pod.started_at is not None and pod.finished_at is None]
 
 
 def without_stages(plan: Plan, memory: Status) -> Spent | None:
@@ -130,8 +126,3 @@ def _measured(run: Run, stage: StageStatus) -> StageStatus:
         seconds_between(pod.started_at, pod.finished_at or run.now) for pod in pods if pod.started_at is not None
     )
     return stage.model_copy(update={"gpu_seconds": max(stage.gpu_seconds, round(held, 1))})
-
-
-def _has_ended(run: Run, name: str) -> bool:
-    job = run.jobs.get(name)
-    return job is not None and bool(job.ended)

@@ -37,12 +37,7 @@ class _Content:
 def conditions_of(
     state: ObjectState, warning: tuple[str, str] | None, before: Iterable[Condition], generation: int, now: datetime
 ) -> list[Condition]:
-    """All conditions. The transition time changes only when the condition's status does.
-
-    Args:
-        warning: reason and message of the Warning condition, None if there is nothing to warn of.
-        before: conditions of the previous status.
-    """
+    """All conditions. The transition time changes only when the condition's status does."""
     known = {condition.type: condition for condition in before}
     contents = _contents(state)
     if warning is not None:

@@ -50,11 +50,12 @@ def created(run: Run, create: CreateJob, doing: ObjectState) -> PartialDecision:
 
 
 def _waiting_since(run: Run) -> datetime:
-    """When the object started to wait; now if it is not waiting."""
+    """When the run started to wait; now if it is not waiting. A wait before the run does not count."""
     condition = condition_of(run.context.before.conditions, "Waiting")
     if condition is None or condition.status != "True":
         return run.now
-    return moment_of(condition.last_transition_time) or run.now
+    waiting, began = moment_of(condition.last_transition_time), moment_of(run.memory.started_at)
+    return max(waiting or run.now, began or run.now)
 
 
 def watched(run: Run, job: ObservedJob, create: CreateJob, doing: ObjectState) -> PartialDecision:

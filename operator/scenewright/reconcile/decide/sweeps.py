@@ -27,7 +27,11 @@ def swept(context: DecisionContext, plan: Plan, memory: Status) -> PartialDecisi
         text = f"{owner.kind} {foreign[0]} exists and is no child of this sweep; delete or rename one of them"
         return PartialDecision(memory, ObjectState("Waiting", "ChildNameTaken", text))
     actions: list[Action] = [*deletions(context.observed.jobs, "the object is a sweep now")]
-    actions += [action for child in plan.children for action in _applied(context, child, known.get(child.name))]
+    actions += [
+        ApplyChild(manifest_of(owner, child))
+        for child in plan.children
+        if (its := known.get(child.name)) is None or not (its.deleting or _is_up_to_date(child, its))
+    ]
     wanted = {child.name for child in plan.children}
     actions += [DeleteChild(name, each.uid) for name, each in known.items() if name not in wanted and not each.deleting]
     rows = [_row(child, known.get(child.name), plan) for child in plan.children]
@@ -42,13 +46,6 @@ def swept(context: DecisionContext, plan: Plan, memory: Status) -> PartialDecisi
     if state.phase in ("Complete", "Failed"):
         memory = memory.model_copy(update={"finished_at": text_of(context.now)})
     return PartialDecision(memory, state, tuple(actions), context.settings.look_again)
-
-
-def _applied(context: DecisionContext, child: Child, known: ObservedObject | None) -> list[Action]:
-    """Creates the child, or brings it up to date after an edit of the sweep."""
-    if known is not None and (known.deleting or _is_up_to_date(child, known)):
-        return []
-    return [ApplyChild(manifest_of(context.observed.object, child))]
 
 
 def _is_up_to_date(child: Child, known: ObservedObject) -> bool:

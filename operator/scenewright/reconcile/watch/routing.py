@@ -76,6 +76,8 @@ class Router:
             forced: accept an older version than the known one, as after a restore of etcd.
         """
         try:
+            if event_type != "DELETED" and self._is_known(kind, raw["metadata"]):
+                return
             value = observed_object(raw, kind)
             if event_type == "DELETED":
                 self.objects.remove(value.key, value.uid)
@@ -83,6 +85,12 @@ class Router:
                 self.objects.put(value, forced)
         except Exception as error:
             skip(OBJECTS[kind].plural, raw, error)
+
+    def _is_known(self, kind: str, metadata: RawJson) -> bool:
+        """Whether this very version is in the store: most events of a watch repeat one of our own writes."""
+        known = self.objects.get(ObjectKey(kind, metadata["namespace"], metadata["name"]))
+        version = metadata["uid"], metadata["resourceVersion"]
+        return known is not None and (known.uid, known.resource_version) == version
 
     def take_watched(self, kind: str, event_type: str | None, raw: Json) -> None:
         """Takes an event from kopf, and notes which of our own writes its watch has reported."""

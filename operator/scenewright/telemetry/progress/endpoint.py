@@ -26,14 +26,7 @@ OnPush = Callable[[KnownPod], None]
 
 
 class ProgressEndpoint(HttpServer):
-    """The HTTP server to which stage Pods push.
-
-    Args:
-        verifier: of the Pods' tokens.
-        find_pod: looks up a Pod in memory.
-        store: receives the counters.
-        on_push: called after each accepted push, to update the object's status.
-    """
+    """The HTTP server to which stage Pods push. Calls `on_push` after each accepted push."""
 
     def __init__(
         self, verifier: TokenVerifier, find_pod: FindPod, store: ProgressStore, on_push: OnPush = lambda _pod: None

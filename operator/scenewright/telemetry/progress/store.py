@@ -16,8 +16,6 @@ class StepProgress:
     """Counters of one step, summed over all shards that have pushed. Advisory: may be empty or old.
 
     Attributes:
-        done, failed, skipped: finished samples of this run's worklist.
-        samples_per_minute: recent rate.
         busy_seconds, waiting_seconds: GPU time of all attempts, with and without a running sample.
         numbers: measurements of the stage, at most 16; of several shards with the same name, the newest.
         at: time of the latest push.
@@ -140,14 +138,7 @@ class ProgressStore:
         self._began_at = began_at or datetime.now(UTC)
 
     def take(self, pod: KnownPod, push: Push, now: float) -> float:
-        """Takes a push of an authenticated Pod.
-
-        Args:
-            now: seconds of a monotonic clock.
-
-        Returns:
-            The load time if this push is the first to report it, else 0.
-        """
+        """Takes an authenticated Pod's push; returns the load time if this push is the first to report it, else 0."""
         if push.step != pod.step:
             # The index or publish part of a folded process.
             return 0.0

@@ -30,13 +30,7 @@ FetchJson = Callable[[str], Awaitable[RawJson]]
 
 
 class RefusedPush(Exception):  # noqa: N818 - the Pod's mistake, or nobody's
-    """A push was refused.
-
-    Args:
-        reason: label of the metric.
-        status: HTTP status of the response.
-        message: for people.
-    """
+    """A push was refused, with the label of the metric and the HTTP status of the response."""
 
     def __init__(self, reason: str, status: int, message: str) -> None:
         self.reason, self.status = reason, status
@@ -44,12 +38,7 @@ class RefusedPush(Exception):  # noqa: N818 - the Pod's mistake, or nobody's
 
 
 class SigningKeys:
-    """The cluster's public keys by id, and the issuer of its tokens.
-
-    Args:
-        fetch: requests the JSON at a path of the API server.
-        clock: a monotonic clock in seconds.
-    """
+    """The cluster's public keys by id, and the issuer of its tokens; `fetch` requests a path of the API server."""
 
     def __init__(self, fetch: FetchJson, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch, self._clock = fetch, clock

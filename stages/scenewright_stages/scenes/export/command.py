@@ -60,14 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {_shown(problem)}", file=sys.stderr)
         return _USAGE
     done: dict[str, Any] = {}
-    code = 0
+    code, as_json = 0, options.format == "json"
     for scene in scenes:
         try:
-            done[scene.name] = export(scene, quiet=options.json)
+            done[scene.name] = export(scene, quiet=as_json)
         except (FormatError, OSError, ConverterMissingError) as problem:
             print(f"error: {scene.name}: {problem}", file=sys.stderr)
             code = _FAILED
-    if options.json:
+    if as_json:
         print(json.dumps(done, indent=1, sort_keys=True))
     return code
 
@@ -228,15 +228,29 @@ def _shown(problem: Exception) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scenewright export")
-    parser.add_argument("result", type=Path)
-    parser.add_argument("--to", action="append", default=[])
-    parser.add_argument("--sample", default="")
-    parser.add_argument("--output", type=Path, default=None)
-    parser.add_argument("--up", default="")
-    parser.add_argument("--copyright", default="")
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--json", action="store_true")
+    text = "Write finished scenes for other programs. Every file of splats is read back, and what it loses is measured."
+    parser = argparse.ArgumentParser(prog="scenewright export", description=text)
+    add = parser.add_argument
+    add("result", type=Path, help="Folder of results of a scene job, or a PLY file of splats.")
+    add(
+        "--to",
+        action="append",
+        default=[],
+        metavar="A,B",
+        help=f"What to write: {', '.join(TARGET_NAMES)}. Repeatable.",
+    )
+    add("--sample", default="", metavar="ID", help="Export only this sample. Default: all.")
+    add("--output", type=Path, metavar="DIR", help="Where to write. Default: export/ in each sample's folder.")
+    add("--up", default="", metavar="AXIS", help="Which axis of the PLY points up: x, -x, y, -y, z or -z.")
+    add("--copyright", default="", metavar="TEXT", help="Who owns the scene, and its licence.")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="Change a field of the export block: mesh.triangles=50000.",
+    )
+    add("-o", "--format", choices=("text", "json"), default="text", help="text, or one JSON document for programs.")
     return parser
 
 
