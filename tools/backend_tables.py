@@ -67,6 +67,7 @@ def _policy_row(served: Served) -> str:
 def _served_cell(facts: BackendFacts, variant: str) -> str:
     licences = dict.fromkeys(each.licence for each in facts.licensed((variant or None) if facts.weights else None))
     parts = [*(f"`{each}`" for each in licences), f"{facts.gpu_memory(variant):g} GiB" if facts.gpu_memory() else "CPU"]
+    parts += [facts.measured] if facts.measured else []
     return f"`{facts.name}`{f' {variant}' if variant else ''} ({', '.join(parts)})"
 
 

@@ -135,6 +135,7 @@ class BackendFacts:
         device: where it is meant to run; a model also runs on a CPU, slowly.
         gpu_memory_gib: GPU memory that a Pod requests for the default variant and precision; 0 on the CPU.
         gpu_memory_by: overrides of that, by ``variant precision``, by variant or by precision.
+        measured: seconds of one call on a GPU and what it was, as docs/benchmarks.md has it; empty if not measured.
         precisions: allowed values of the option ``precision``; empty without such an option.
         offload_modes: allowed values of the option ``offload``; empty without such an option.
         image: name of the stage image that has its packages; empty if every image has them.
@@ -159,6 +160,7 @@ class BackendFacts:
     device: Device = "cpu"
     gpu_memory_gib: float = 0.0
     gpu_memory_by: Mapping[str, float] = field(default_factory=dict)
+    measured: str = ""
     precisions: tuple[str, ...] = ()
     offload_modes: tuple[str, ...] = ()
     image: str = ""

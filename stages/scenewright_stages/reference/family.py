@@ -15,6 +15,7 @@ from typing import Literal
 
 from scenewright_stages.contract.samples import Child, Sample
 from scenewright_stages.reference.params import (
+    EDITORS,
     LARGEST_TRUE_ANGLE,
     CameraDistance,
     CameraElevation,
@@ -144,7 +145,7 @@ def scene_children(params: ReferenceObjectParams, sample: Sample) -> list[Child]
                 "file": file,
                 "picture": prefix + file,
             }
-            if params.scenes.backend == "qwen-edit":
+            if params.scenes.backend in EDITORS:
                 attributes["view_file"] = view.file
             if photo and params.needs_scenes():
                 attributes["photo_split"] = split_of_group(prompt, params, "scene")

@@ -1,6 +1,6 @@
-"""Step 4 by a model: `qwen-edit` paints view and scene from the prompt, `flux-fill` paints the scene around the view.
+"""Step 4 by a model: an editor paints view and scene from the prompt, a filler paints the scene around the view.
 
-With `flux-fill` the view is unchanged and its mask exact; what an editor paints must be located again by annotate.
+With a filler the view is unchanged and its mask exact; what an editor paints must be located again by annotate.
 Scenes without the object are painted too: by the editor from an empty image and the prompt's surroundings, by the
 filler by painting over the object of a finished scene.
 """

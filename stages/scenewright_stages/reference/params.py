@@ -65,6 +65,8 @@ LARGEST_TRUE_ANGLE = 30.0
 
 
 ZERO123_VIEWS = 6
+EDITORS = ("qwen-edit", "klein-edit")
+"""Backends that paint a whole picture again, with the object in it."""
 
 
 def painting_options(block: Any) -> dict[str, Any]:
@@ -85,11 +87,24 @@ def _published(name: str = "revision") -> Rule:
     )
 
 
+_SOME_GUIDANCE = 3.0
+
+
+def _no_guidance(backend: str) -> Rule:
+    return Rule(
+        "guidance",
+        "!self.backend.contains('klein') || !has(self.guidance)",
+        "has no effect on flux2-klein and klein-edit, which were distilled to do without: leave it out",
+        lambda block: "klein" not in block.backend or block.guidance is None,
+        ({"backend": backend, "guidance": _SOME_GUIDANCE},),
+    )
+
+
 _WHITE_PRECISION = Rule(
     "precision",
-    "self.backend == 'qwen-edit' ? self.precision != 'fp16' : self.precision != 'fp8'",
-    "qwen-edit has bf16, fp8 and fp32; sam2 and sam3 have fp32, fp16 and bf16",
-    lambda block: block.precision != ("fp16" if block.backend == "qwen-edit" else "fp8"),
+    "self.backend in ['qwen-edit', 'klein-edit'] ? self.precision != 'fp16' : self.precision != 'fp8'",
+    "qwen-edit and klein-edit have bf16, fp8 and fp32; sam2 and sam3 have fp32, fp16 and bf16",
+    lambda block: block.precision != ("fp16" if block.backend in EDITORS else "fp8"),
     ({"backend": "qwen-edit", "precision": "fp16"}, {"backend": "sam2", "precision": "fp8"}),
 )
 
@@ -97,15 +112,16 @@ _WHITE_PRECISION = Rule(
 class WhiteParams(Params):
     """Step 1: the object on plain white."""
 
-    backend: Literal["classic", "sam2", "sam3", "qwen-edit"] = Field(
+    backend: Literal["classic", "sam2", "sam3", "qwen-edit", "klein-edit"] = Field(
         default="classic",
         description="Who cuts the object out where no mask lies beside the photo: classic (from the box, or because "
         "it stands out; no weights), sam2 (SAM 2.1, from box or points, or from what stands out) or sam3 (SAM 3, told "
-        "the object's name). qwen-edit paints the object again on white, whatever lies beside the photo.",
+        "the object's name). qwen-edit and klein-edit paint the object again on white, whatever lies beside "
+        "the photo.",
     )
     variant: Variant = ""
     precision: Literal["", "fp32", "fp16", "bf16", "fp8"] = Field(
-        default="", description="Arithmetic of a model; fp8 only for qwen-edit; empty: its default."
+        default="", description="Arithmetic of a model; fp8 only where it paints; empty: its default."
     )
     revision: Revision = ""
     steps: Steps = None
@@ -134,7 +150,7 @@ class WhiteParams(Params):
         "where that is straight.",
     )
 
-    rules: ClassVar[tuple[Rule, ...]] = (_WHITE_PRECISION, _published())
+    rules: ClassVar[tuple[Rule, ...]] = (_WHITE_PRECISION, _published(), _no_guidance("klein-edit"))
 
 
 _VIEW_PRECISION = Rule(
@@ -295,24 +311,14 @@ _PAINTED_BACKGROUND = Rule(
 )
 
 
-_SOME_GUIDANCE = 3.0
-_NO_GUIDANCE = Rule(
-    "guidance",
-    "self.backend != 'flux2-klein' || !has(self.guidance)",
-    "has no effect on flux2-klein, which was distilled to do without: leave it out",
-    lambda block: block.backend != "flux2-klein" or block.guidance is None,
-    ({"backend": "flux2-klein", "guidance": _SOME_GUIDANCE},),
-)
-
-
 class ScenesParams(Params):
     """Step 4: every view in every scene."""
 
-    backend: Literal["classic", "qwen-edit", "flux-fill", "flux2-klein"] = Field(
+    backend: Literal["classic", "qwen-edit", "klein-edit", "flux-fill", "flux2-klein"] = Field(
         default="classic",
         description="Who makes the scenes: classic (draws what the prompt's fields say; no weights), flux-fill or "
-        "flux2-klein (paint the scene around the view; the mask stays exact) or qwen-edit (paints view and scene; "
-        "needs another annotate.backend than exact).",
+        "flux2-klein (paint the scene around the view; the mask stays exact), qwen-edit or klein-edit (paint view and "
+        "scene; need another annotate.backend than exact).",
     )
     variant: Variant = ""
     precision: PaintingPrecision = ""
@@ -389,7 +395,7 @@ class ScenesParams(Params):
             ({"objectScale": [0.01, 0.4]},),
         ),
         _PAINTED_BACKGROUND,
-        _NO_GUIDANCE,
+        _no_guidance("flux2-klein"),
     )
 
     @property
@@ -407,10 +413,10 @@ class VaryParams(Params):
     """Step 5: the same images in other weather and light; each is annotated by itself."""
 
     enabled: bool = Field(default=False, description="Whether the step runs.")
-    backend: Literal["classic", "qwen-edit"] = Field(
+    backend: Literal["classic", "qwen-edit", "klein-edit"] = Field(
         default="classic",
-        description="Who makes the variations: classic (weather and light; no weights) or qwen-edit (paints the image "
-        "again as a line of file says; needs another annotate.backend than exact).",
+        description="Who makes the variations: classic (weather and light; no weights), qwen-edit or klein-edit (paint "
+        "the image again as a line of file says; need another annotate.backend than exact).",
     )
     variant: Variant = ""
     precision: PaintingPrecision = ""
@@ -421,7 +427,7 @@ class VaryParams(Params):
         default="",
         max_length=1024,
         pattern=URI,
-        description="Text file with the lines from which qwen-edit's variations are drawn; empty: "
+        description="Text file with the lines from which painted variations are drawn; empty: "
         "qwen_edit_augmentations.txt of the installation.",
     )
     weathers: list[Weather] = Field(
@@ -429,7 +435,7 @@ class VaryParams(Params):
     )
     count: int = Field(default=1, ge=1, le=10, description="Variations of each image.")
 
-    rules: ClassVar[tuple[Rule, ...]] = (_published(),)
+    rules: ClassVar[tuple[Rule, ...]] = (_published(), _no_guidance("klein-edit"))
 
 
 _REFINES = Rule(
@@ -549,9 +555,9 @@ class AugmentParams(Params):
 _MASKS_ARE_FOUND = Rule(
     "annotate.backend",
     "(has(self.annotate) && (!self.annotate.enabled || self.annotate.backend != 'exact')) || "
-    "((!has(self.scenes) || self.scenes.backend != 'qwen-edit') && "
-    "(!has(self.vary) || !self.vary.enabled || self.vary.backend != 'qwen-edit'))",
-    "exact knows nothing of what qwen-edit paints: use match, persam, persam-f or sam3",
+    "((!has(self.scenes) || !self.scenes.backend.endsWith('-edit')) && "
+    "(!has(self.vary) || !self.vary.enabled || !self.vary.backend.endsWith('-edit')))",
+    "exact knows nothing of what qwen-edit and klein-edit paint: use match, persam, persam-f or sam3",
     lambda block: not (block.annotate.enabled and block.annotate.backend == "exact" and block.paints_objects()),
     ({"scenes": {"backend": "qwen-edit"}}, {"vary": {"enabled": True, "backend": "qwen-edit"}}),
 )
@@ -559,9 +565,9 @@ _MASKS_ARE_FOUND = Rule(
 
 _OWN_PLACE = Rule(
     "scenes.background",
-    "!has(self.white) || self.white.backend != 'qwen-edit' || !has(self.scenes) || self.scenes.background != 'own'",
-    "own needs the object where it stood in the photo, and qwen-edit in white paints it somewhere else",
-    lambda block: block.white.backend != "qwen-edit" or block.scenes.background != "own",
+    "!has(self.white) || !self.white.backend.endsWith('-edit') || !has(self.scenes) || self.scenes.background != 'own'",
+    "own needs the object where it stood in the photo, and qwen-edit or klein-edit in white paints it somewhere else",
+    lambda block: block.white.backend not in EDITORS or block.scenes.background != "own",
     ({"white": {"backend": "qwen-edit"}, "scenes": {"background": "own"}},),
 )
 
@@ -635,7 +641,7 @@ class ReferenceObjectParams(Params):
 
     def paints_objects(self) -> bool:
         """Whether a model repaints the object, so that its mask is unknown."""
-        return self.scenes.backend == "qwen-edit" or (self.vary.enabled and self.vary.backend == "qwen-edit")
+        return self.scenes.backend in EDITORS or (self.vary.enabled and self.vary.backend in EDITORS)
 
     def keeps(self, step: Step) -> bool:
         """Whether the folder of a step is part of the result."""

@@ -26,6 +26,7 @@ from scenewright_stages.photographs.params import PICTURE_SUFFIXES
 from scenewright_stages.reference.family import augmented_children, scene_children, variation_children, views
 from scenewright_stages.reference.listing import list_objects
 from scenewright_stages.reference.params import (
+    EDITORS,
     PHOTOS,
     PROJECT,
     PROMPT_FILE,
@@ -55,7 +56,7 @@ CUTOUT = (ArrayContract("pixels", "uint8", 3), ArrayContract("base", "float32", 
 def white_stage(params: ReferenceObjectParams) -> StageSpec:
     """Cuts the object out and puts it on white."""
     block = params.white
-    painted = block.backend == "qwen-edit"
+    painted = block.backend in EDITORS
     white_path, white_kept = _output_path(params, "white", "{home}/01_white_background.png", "white.png")
     choices = [] if block.backend == "classic" else [_choice("edit" if painted else "segment", block)]
     return StageSpec(
@@ -73,7 +74,7 @@ def white_stage(params: ReferenceObjectParams) -> StageSpec:
             OutputContract("facts", f"{WORK}/white.json", "json", result=False, json_keys=("base",)),
             *((_image("exemplar", f"{WORK}/exemplar.png", result=False, channels=4),) if painted else ()),
         ),
-        parameters=("white", "object_name") if block.backend in ("sam3", "qwen-edit") else ("white",),
+        parameters=("white", "object_name") if block.backend in ("sam3", *EDITORS) else ("white",),
         attributes=("home", "box", "points", "mask_polarity", "mask_class", *(IDENTITY if choices else ())),
         models=StageModels(
             backends={choice.capability: choice.names[0] for choice in choices},
@@ -235,7 +236,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
 def painted_scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     """Paints every scene with a model, either including the view or around it."""
     block = params.scenes
-    edited = block.backend == "qwen-edit"
+    edited = block.backend in EDITORS
     choice = _choice("edit" if edited else "inpaint", block)
     image_path, image_kept = _output_path(params, "scenes", "{home}/04_dataset/{file}.png", "image.png")
     view = Read("perspectives", ("views",), part="view_file") if edited else _CUTOUT_OF_VIEW
@@ -318,7 +319,7 @@ def annotate_stage(params: ReferenceObjectParams) -> StageSpec:
     choices = [] if block.backend == "exact" else [_choice(capability, block)]
     if block.refine == "sam2":
         choices.append(BackendChoice("segment", ("sam2",), block.refine_variant, revision=block.refine_revision))
-    exemplar = ("exemplar",) if params.white.backend == "qwen-edit" else ("photo", "cutout")
+    exemplar = ("exemplar",) if params.white.backend in EDITORS else ("photo", "cutout")
     shown = (Read("white", exemplar),) if choices else ()
     return StageSpec(
         name="annotate",
@@ -409,7 +410,7 @@ def named_inputs(params: ReferenceObjectParams) -> tuple[NamedInput, ...]:
     found = [(name, "prompts", field) for name, field in texts.get(prompts.backend, ())]
     found += [(PHOTOS, "scenes", "photos")] if _on_photos(params) else []
     found += [(THINGS, "scenes", "things")] if scenes.background != "own" and not scenes.painted else []
-    found += [(VARIATIONS, "vary", "file")] if params.vary.enabled and params.vary.backend == "qwen-edit" else []
+    found += [(VARIATIONS, "vary", "file")] if params.vary.enabled and params.vary.backend in EDITORS else []
     named = [(name, block, field, getattr(getattr(params, block), field)) for name, block, field in found]
     return tuple(
         NamedInput(name, uri=uri, field=f"{block}.{to_camel(field)}") for name, block, field, uri in named if uri

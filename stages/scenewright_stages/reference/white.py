@@ -25,7 +25,7 @@ from scenewright_stages.photographs.pictures import (
     write_json,
 )
 from scenewright_stages.reference.listing import class_name
-from scenewright_stages.reference.params import ReferenceObjectParams, painting_options
+from scenewright_stages.reference.params import EDITORS, ReferenceObjectParams, painting_options
 from scenewright_stages.vision.imaging.masks import MaskCover, MaskReading
 from scenewright_stages.vision.imaging.matting import NoSubject
 from scenewright_stages.vision.imaging.regions import overlap
@@ -79,7 +79,7 @@ class WhiteStage(Stage[ReferenceObjectParams]):
         self._segmenter: BackendChain[Segmenter] | None = None
         self._editor: BackendChain[Editor] | None = None
         chosen = ((backend,), context.models)
-        if backend == "qwen-edit":
+        if backend in EDITORS:
             self._editor = BackendChain(EDIT, *chosen, painting_options(block), block.variant, block.revision)
         elif backend != "classic":
             options = {"precision": block.precision or None, "threshold": block.minimum_score}

@@ -48,9 +48,9 @@ _UNSURE = 0.3
 
 def load_estimator(block: PointsParams, models: ModelSettings) -> GeometryEstimator | None:
     """The geometry model, or None for the other methods."""
-    if block.method != "vggt":
+    if not block.by_model:
         return None
-    return load(GEOMETRY, "vggt", ModelContext.from_settings(models, variant=block.variant))
+    return load(GEOMETRY, block.method, ModelContext.from_settings(models, variant=block.variant))
 
 
 def measured_start(
@@ -69,7 +69,7 @@ def measured_start(
         frames: images along the paths.
         block: method and limits.
         opacity: of added Gaussians.
-        estimator: for method vggt.
+        estimator: for methods vggt and map-anything.
         folder: working folder, removed afterwards.
         progress: called with a fraction from 0 to 1 and a message.
 
@@ -101,7 +101,7 @@ def estimated_pictures(
     try:
         found = align_cameras([view.camera for view in views], [frame.camera for frame in frames])
     except ValueError as problem:
-        said = f"the cameras of vggt cannot be brought onto the known ones: {problem}"
+        said = f"the cameras of {block.method} cannot be brought onto the known ones: {problem}"
         raise SampleError("NotAligned", said) from problem
     facts = _fit(found)
     _check(facts, block)
@@ -128,15 +128,18 @@ def _check(facts: Facts, block: PointsParams) -> None:
         if facts[name] > limit:
             raise SampleError(
                 "NotAligned",
-                f"vggt puts the cameras elsewhere than they are: by {facts[name]:.3g}{unit} in the median, more than "
-                f"points.{field} ({limit:g}); the pictures may not show one place, use points.method scaffold",
+                f"{block.method} puts the cameras elsewhere than they are: by {facts[name]:.3g}{unit} in the median, "
+                f"more than points.{field} ({limit:g}); the pictures may not show one place, use points.method "
+                "scaffold",
             )
 
 
 def _measured(view: ViewGeometry, frame: WorldFrame, found: Alignment, sure: float) -> Measured:
     """A model's view in world coordinates, at the frame's size."""
     size = (frame.camera.width, frame.camera.height)
-    depth = np.where(view.confidence >= sure, view.depth * found.similarity.scale, 0).astype(np.float32)
+    # No confidence at all: there is nothing that has one distance, such as in the sky.
+    kept = (view.confidence >= sure) & (view.confidence > 0)
+    depth = np.where(kept, view.depth * found.similarity.scale, 0).astype(np.float32)
     camera = found.similarity.camera(view.camera).scaled(*size)
     resized = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
     return Measured(Shot(unit_from_uint8(frame.srgb), camera), resized)

@@ -21,9 +21,9 @@ METRES_PER_UNIT = {"small": 0.3, "indoor": 0.6, "outdoor": 1.5}
 _TRANSLATION_SCALE = {"small": 3.0, "indoor": 3.0, "outdoor": 10.0}
 
 
-VGGT_PICTURES = 150
+MODEL_PICTURES = 150
 """More do not fit beside the network into the GPU memory that its facts ask for."""
-_TOO_MANY = VGGT_PICTURES + 1
+_TOO_MANY = MODEL_PICTURES + 1
 
 
 class SevaParams(Params):
@@ -141,10 +141,17 @@ class ScaffoldParams(Params):
         max_length=4,
         description="Of scaffoldGen, instead of a theme: what lies ahead, on the left, behind and on the right.",
     )
-    backend: Literal["classic", "seva"] = Field(
+    backend: Literal["classic", "seva", "flux2-klein"] = Field(
         default="classic",
-        description="Who continues photographs: classic (a single image's own mirror images) or seva (a generative "
-        "model that turns the camera in place). Methods without photographs to continue do not use it.",
+        description="Who continues photographs: classic (a single image's own mirror images), seva (a generative "
+        "model that turns the camera in place) or flux2-klein (paints the rest of a single image's panorama in views "
+        "that overlap, the floor and the ceiling too). Methods without photographs to continue do not use it.",
+    )
+    precision: Literal["", "bf16", "fp8", "fp32"] = Field(
+        default="", description="Arithmetic of flux2-klein; fp8 needs Hopper or newer; empty: bf16."
+    )
+    prompt: str = Field(
+        default="", max_length=1000, description="What flux2-klein is told that the photograph's surroundings show."
     )
     flux: FluxParams = FluxParams()
     gaps: GapParams = GapParams()
@@ -205,6 +212,11 @@ class ScaffoldParams(Params):
     def turns(self) -> bool:
         """Whether seva draws all views that no photograph shows."""
         return self.backend == "seva" and self.method in ("singleImage", "twoImages")
+
+    @property
+    def paints_around(self) -> bool:
+        """Whether an inpainter paints all that a single photograph does not show."""
+        return self.backend == "flux2-klein" and self.method == "singleImage"
 
 
 def _is_relative(traits: DepthTraits) -> bool:
@@ -355,26 +367,27 @@ class ExpansionParams(Params):
 class PointsParams(Params):
     """Where training starts from."""
 
-    method: Literal["scaffold", "planeSweep", "pycolmap", "vggt"] = Field(
+    method: Literal["scaffold", "planeSweep", "pycolmap", "vggt", "map-anything"] = Field(
         default="scaffold",
         description="Which points training starts from: scaffold (the panorama and what the paths added, at the "
         "scaffold's depth), or the same corrected by what the pictures along the paths show, for pictures that a model "
-        "drew: planeSweep (compares them at their known poses), pycolmap (triangulates their features) or vggt (a "
-        "model that estimates cameras and depth of all of them; its cameras are brought onto the known ones).",
+        "drew: planeSweep (compares them at their known poses), pycolmap (triangulates their features), vggt or "
+        "map-anything (models that estimate cameras and depth of all of them; their cameras are brought onto the known "
+        "ones).",
     )
     references: int = Field(
         default=64, ge=2, le=2880, description="Pictures that are measured at most, evenly along all paths."
     )
     variant: Literal["commercial", "research"] = Field(
         default="commercial",
-        description="Which weights of vggt; `scenewright models` lists them with their licences.",
+        description="Which weights of a model; `scenewright models` lists them with their licences.",
     )
     alignment_limit: float = Field(
         default=0.1,
         gt=0.0,
         le=1.0,
-        description="How far vggt may put the cameras from where they are: the median distance over the mean distance "
-        "of all cameras from their middle. Beyond it a world fails.",
+        description="How far a model may put the cameras from where they are: the median distance over the mean "
+        "distance of all cameras from their middle. Beyond it a world fails.",
     )
     alignment_limit_degrees: float = Field(
         default=5.0,
@@ -386,12 +399,17 @@ class PointsParams(Params):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "references",
-            f"self.method != 'vggt' || self.references <= {VGGT_PICTURES}",
-            f"must be {VGGT_PICTURES} or less with method vggt, which sees all pictures together",
-            lambda block: block.method != "vggt" or block.references <= VGGT_PICTURES,
+            f"!(self.method in ['vggt', 'map-anything']) || self.references <= {MODEL_PICTURES}",
+            f"must be {MODEL_PICTURES} or less with a model, which sees all pictures together",
+            lambda block: not block.by_model or block.references <= MODEL_PICTURES,
             ({"method": "vggt", "references": _TOO_MANY},),
         ),
     )
+
+    @property
+    def by_model(self) -> bool:
+        """Whether a model estimates cameras and depth; the method is its backend's name."""
+        return self.method in ("vggt", "map-anything")
 
 
 TRAINING_PRESETS: dict[str, TrainingParams] = {

@@ -72,7 +72,7 @@ def _estimator(block: WorldDepthParams) -> tuple[dict[str, str], Resources]:
 
 def _measurer(block: PointsParams) -> tuple[dict[str, str], Resources]:
     """Backends and resources of the points stage."""
-    if block.method != "vggt":
+    if not block.by_model:
         return {}, Resources(memory_gib=8.0)
     choice = BackendChoice(GEOMETRY, (block.method,), variant=block.variant)
     return {GEOMETRY: block.method}, stage_resources([choice], memory_gib=24.0)
@@ -163,6 +163,9 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
     """Cuts eight views out of the panorama, or stitches eight views into one."""
     block = params.scaffold
     backends, resources = _generator(block.backend if block.turns else "classic", block.seva.precision)
+    if block.paints_around:
+        choice = BackendChoice(INPAINT, (block.backend,), precision=block.precision)
+        backends, resources = {INPAINT: block.backend}, stage_resources([choice], cpu=4.0, memory_gib=24.0)
     if block.has_gaps:
         # An entry may use the automatic choice even if the job does not.
         backends = {SIMILARITY: "clip"}
@@ -194,11 +197,18 @@ def scaffold_stage(params: WorldExplorerParams) -> StageSpec:
         parameters=("scaffold",),
         asks=_choice_of_gaps(block) if block.has_gaps else None,
         models=StageModels(
-            backends=backends, backend_parameters={} if block.has_gaps else {NOVEL_VIEWS: "scaffold.backend"}
+            backends=backends,
+            backend_parameters={}
+            if block.has_gaps
+            else {INPAINT if block.paints_around else NOVEL_VIEWS: "scaffold.backend"},
         ),
         pod=StagePod(
             resources=resources,
-            seconds_per_sample=_SEVA_SECONDS * block.turn_frames / 18 if NOVEL_VIEWS in backends else 5.0,
+            seconds_per_sample=_SEVA_SECONDS * block.turn_frames / 18
+            if NOVEL_VIEWS in backends
+            else 30.0
+            if block.paints_around
+            else 5.0,
         ),
     )
 
@@ -363,6 +373,7 @@ PIPELINE = Pipeline(
         {"expansion": {"backend": "seva"}, "depth": {"method": "model"}},
         {"scaffold": {"method": "scaffoldGen"}},
         {"points": {"method": "vggt"}},
+        {"scaffold": {"backend": "flux2-klein"}, "points": {"method": "map-anything"}},
         {"export": {"to": ["spz"]}},
     ),
     entry_parameters=(

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scenewright_stages.backends.inpaint.interface import INPAINT, Inpainter
 from scenewright_stages.backends.novel_views.interface import Progress, ViewGenerator, ignore
 from scenewright_stages.backends.runtime.loading import ModelContext, load
 from scenewright_stages.backends.similarity.interface import SIMILARITY, SimilarityModel
@@ -32,9 +33,10 @@ from scenewright_stages.vision.places.worlds.levelling import (
     unseen_filled,
 )
 from scenewright_stages.vision.places.worlds.motions import VIEWS, view_camera
+from scenewright_stages.vision.places.worlds.outpainted import outpainted, painting_cameras
 from scenewright_stages.vision.places.worlds.panorama import cut_view, stitch
 from scenewright_stages.vision.places.worlds.ring import mirrored_ring
-from scenewright_stages.vision.types import Float32Array
+from scenewright_stages.vision.types import Float32Array, Mask
 from scenewright_stages.worldexplorer.capture import transforms
 from scenewright_stages.worldexplorer.choosing import SCORES, chosen_candidates
 from scenewright_stages.worldexplorer.drawing import drawn_turn, load_generator
@@ -60,6 +62,10 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
         block = self.params.scaffold
         self._generator = load_generator(block.backend, block.seva, context.models) if block.turns else None
         self._rater: SimilarityModel | None = None
+        self._painter: Inpainter | None = None
+        if block.paints_around:
+            options = {"precision": block.precision} if block.precision else {}
+            self._painter = load(INPAINT, block.backend, ModelContext.from_settings(context.models, options=options))
 
     def process(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> StageResult:
         """Writes views, panorama, its origin and the cameras.
@@ -94,7 +100,7 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
             },
             metrics={"method": "provided" if brings_views(sample) else block.method, **shares, **made.metrics},
             warnings=made.warnings,
-            backends=[each.record.use() for each in (self._generator, self._rater) if each is not None],
+            backends=[each.record.use() for each in (self._generator, self._rater, self._painter) if each is not None],
         )
 
     def _made(self, sample: Sample, inputs: StageInputs[WorldExplorerParams]) -> Scaffold:
@@ -103,6 +109,8 @@ class ScaffoldStage(Stage[WorldExplorerParams]):
             return from_views(sample, inputs)
         if block.has_gaps:
             return filled_between(inputs, chosen_candidates(inputs, self._load_rater))
+        if self._painter is not None and block.method == "singleImage":
+            return painted_around(self._painter, inputs, lambda done: self.context.progress(done, ""))
         if self._generator is None:
             return MAKERS[block.method](sample, inputs)
         return turned_photographs(self._generator, inputs, lambda done: self.context.progress(done, ""))
@@ -167,6 +175,34 @@ def from_photograph(sample: Sample, inputs: StageInputs[WorldExplorerParams]) ->
     views = [cut_view(ring.srgb, view_camera(view, block.size)) for view in range(VIEWS)]
     views[0] = photograph.over(views[0])
     return Scaffold(ring.srgb, origin, (*warnings, *photograph.shape_warnings()), tuple(views))
+
+
+def painted_around(
+    inpainter: Inpainter, inputs: StageInputs[WorldExplorerParams], progress: Progress = ignore
+) -> Scaffold:
+    """The scaffold of one photograph, whose surroundings an inpainter paints."""
+    block = inputs.params.scaffold
+    photograph = read_photograph(inputs)
+    # Views and panorama then have about the same detail in the middle of a view.
+    height = 2 * block.size
+    ring = mirrored_ring(photograph.srgb, photograph.degrees, height)
+
+    def fill(view: Float32Array, hole: Mask, number: int) -> Float32Array:
+        progress(number / len(painting_cameras(block.size)))
+        return inpainter.fill(view, hole, block.prompt, seed=inputs.seed + number)
+
+    srgb = outpainted(ring.srgb, ring.photographed, block.size, fill)
+    views = [cut_view(srgb, view_camera(view, block.size)) for view in range(VIEWS)]
+    views[0] = photograph.over(views[0])
+    rows = min(block.panorama_height, height)
+    reduced = [
+        np.asarray(cv2.resize(each, (2 * rows, rows), interpolation=cv2.INTER_AREA), np.float32)
+        for each in (srgb, ring.photographed.astype(np.float32))
+    ]
+    origin = np.where(reduced[1] > 0.5, PHOTOGRAPHED, INVENTED).astype(np.uint8)
+    share = float((origin == PHOTOGRAPHED).mean())
+    warning = f"one photograph shows {share:.0%} of the sphere: the rest was invented by a generative model"
+    return Scaffold(reduced[0], origin, (warning, *photograph.shape_warnings()), tuple(views))
 
 
 def turned_photographs(

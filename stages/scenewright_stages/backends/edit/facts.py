@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scenewright_stages.backends.inpaint.facts import KLEIN_4B, KLEIN_BF16, KLEIN_MEMORY
 from scenewright_stages.contract.backends import BackendFacts, Weights
 
 _FILES = (
@@ -62,6 +63,7 @@ BACKENDS = (
             "2511-4bit": (QWEN_2511_4BIT,),
         },
         device="cuda",
+        measured="3.2 s an edit of 8 steps in fp8",
         gpu_memory_gib=QWEN_BF16,
         gpu_memory_by=QWEN_MEMORY,
         precisions=QWEN_PRECISIONS,
@@ -69,5 +71,22 @@ BACKENDS = (
         image="diffusion",
         extra="diffusion",
         options={"compile": ("none", "blocks"), "begin": ("eager", "compiled"), "steps": (), "guidance": ()},
+    ),
+    BackendFacts(
+        name="klein-edit",
+        capability="edit",
+        rank=1,
+        family="model",
+        implementation="scenewright_stages.backends.edit.klein_edit:load_klein_edit",
+        notes="Painted by FLUX.2 klein, a generative model: every pixel is invented, also those of the object.",
+        weights={"4b": (KLEIN_4B,)},
+        device="cuda",
+        gpu_memory_gib=KLEIN_BF16,
+        gpu_memory_by=KLEIN_MEMORY,
+        precisions=("bf16", "fp8", "fp32"),
+        offload_modes=("none", "model"),
+        image="diffusion",
+        extra="diffusion",
+        options={"compile": ("none", "blocks"), "begin": ("eager", "compiled"), "steps": ()},
     ),
 )

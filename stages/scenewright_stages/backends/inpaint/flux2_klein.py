@@ -36,8 +36,8 @@ _HIDDEN = 0.5
 _PIPELINE = "Flux2KleinInpaintPipeline"
 
 
-class KleinInpainter:
-    """An ``Inpainter`` around a ready ``Flux2KleinInpaintPipeline`` without text encoder; runs one fill at a time.
+class KleinModel:
+    """A ready klein pipeline without text encoder; it paints one picture at a time.
 
     Args:
         pipeline: in place.
@@ -62,7 +62,7 @@ class KleinInpainter:
         self._record = replace(record, precision=settings.precision)
         self._beside = beside
         self._embeddings: dict[str, torch.Tensor] = {}
-        # Serialise fills: the scheduler is stateful, and a new prompt loads the text encoder.
+        # Serialise pictures: the scheduler is stateful, and a new instruction loads the text encoder.
         self._lock = threading.Lock()
         pipeline.set_progress_bar_config(disable=True)
 
@@ -70,6 +70,69 @@ class KleinInpainter:
     def record(self) -> BackendRecord:
         """The record, with a note on eager samples."""
         return self._beside.noted(self._record) if self._beside else self._record
+
+    def release(self) -> None:
+        """Frees the model's memory."""
+        if self._beside:
+            self._beside.release()
+        self._held = None
+        self._embeddings.clear()
+        free_memory()
+
+    @property
+    def _pipeline(self) -> Any:
+        if self._held is None:
+            raise RuntimeError(f"{self._record.backend} was released")
+        return self._held
+
+    @property
+    def _multiple(self) -> int:
+        """Sides must be whole 2x2 patches of latents: 16 pixels for the published autoencoder."""
+        return 2 * int(self._pipeline.vae_scale_factor)
+
+    @torch.no_grad()
+    def _paint(self, instruction: str, seed: int, size: tuple[int, int], **given: Any) -> Float32Array:
+        """(height, width, 3) painted picture.
+
+        Args:
+            instruction: what the model is told.
+            seed: of the initial latents.
+            size: width and height, whole patches.
+            given: further arguments of the pipeline.
+        """
+        pipeline = self._pipeline
+        device, dtype = pipeline._execution_device, pipeline.transformer.dtype
+        generator = torch.Generator("cpu").manual_seed(seed % 2**63)
+        columns, rows = (side // self._multiple for side in size)
+        shape = (1, int(pipeline.transformer.config.in_channels), rows, columns)
+        latents = torch.randn(shape, generator=generator)
+        with self._lock:
+            if self._beside:
+                self._beside.begin_sample()
+            images = pipeline(
+                prompt_embeds=self._encoded(instruction).to(device, dtype),
+                latents=latents.to(device, dtype),
+                num_inference_steps=self._settings.steps,
+                guidance_scale=1.0,
+                generator=generator,
+                output_type="pt",
+                return_dict=False,
+                **given,
+            )[0]
+        painted: Float32Array = images[0].float().permute(1, 2, 0).cpu().numpy()
+        return painted
+
+    def _encoded(self, instruction: str) -> torch.Tensor:
+        """(1, tokens, width) conditioning on the CPU; the text encoder is loaded for a new text alone, then freed."""
+        if instruction not in self._embeddings:
+            self._embeddings[instruction] = encode_instruction(
+                self._folder, instruction, self._device, torch_dtype(self._settings.precision)
+            )
+        return self._embeddings[instruction]
+
+
+class KleinInpainter(KleinModel):
+    """An ``Inpainter`` around a ready ``Flux2KleinInpaintPipeline``."""
 
     def fill(
         self, srgb: Float32Array, hole: Mask, prompt: str = "", seed: int = 0, guide: FillGuide | None = None
@@ -86,64 +149,19 @@ class KleinInpainter:
         sides = fitting_size(width, height, LARGEST_AREA, self._multiple)
         small, small_hole = _shrunk(shown, hole, sides)
         padded, area = pad_to_multiple(small, small_hole, self._multiple)
-        with self._lock:
-            if self._beside:
-                self._beside.begin_sample()
-            filled = self._sample(padded, whole_patches(area, self._multiple), prompt, seed)
+        sides, device = (padded.shape[1], padded.shape[0]), self._pipeline._execution_device
+        filled = self._paint(
+            instruction_of(prompt),
+            seed,
+            sides,
+            image=torch.from_numpy(padded).permute(2, 0, 1)[None].to(device),
+            mask_image=torch.from_numpy(whole_patches(area, self._multiple)).float()[None, None].to(device),
+            strength=1.0,
+        )
         filled = filled[: small.shape[0], : small.shape[1]]
         if small.shape != srgb.shape:
             filled = np.asarray(cv2.resize(filled, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
         return paste_known(filled, srgb, hole)
-
-    def release(self) -> None:
-        """Frees the model's memory."""
-        if self._beside:
-            self._beside.release()
-        self._held = None
-        self._embeddings.clear()
-        free_memory()
-
-    @property
-    def _pipeline(self) -> Any:
-        if self._held is None:
-            raise RuntimeError("flux2-klein was released")
-        return self._held
-
-    @property
-    def _multiple(self) -> int:
-        """Sides must be whole 2x2 patches of latents: 16 pixels for the published autoencoder."""
-        return 2 * int(self._pipeline.vae_scale_factor)
-
-    @torch.no_grad()
-    def _sample(self, srgb: Float32Array, hole: Mask, prompt: str, seed: int) -> Float32Array:
-        """(H, W, 3) painted picture; sides are multiples of a patch, and the hole consists of whole patches."""
-        pipeline = self._pipeline
-        device, dtype = pipeline._execution_device, pipeline.transformer.dtype
-        generator = torch.Generator("cpu").manual_seed(seed % 2**63)
-        rows, columns = (side // self._multiple for side in hole.shape)
-        channels = int(pipeline.transformer.config.in_channels)
-        images = pipeline(
-            image=torch.from_numpy(srgb).permute(2, 0, 1)[None].to(device),
-            mask_image=torch.from_numpy(hole).float()[None, None].to(device),
-            prompt_embeds=self._encoded(prompt).to(device, dtype),
-            latents=torch.randn((1, channels, rows, columns), generator=generator).to(device, dtype),
-            strength=1.0,
-            num_inference_steps=self._settings.steps,
-            guidance_scale=1.0,
-            generator=generator,
-            output_type="pt",
-            return_dict=False,
-        )[0]
-        filled: Float32Array = images[0].float().permute(1, 2, 0).cpu().numpy()
-        return filled
-
-    def _encoded(self, prompt: str) -> torch.Tensor:
-        """(1, tokens, width) conditioning on the CPU; the text encoder is loaded for a new prompt alone, then freed."""
-        if prompt not in self._embeddings:
-            self._embeddings[prompt] = encode_instruction(
-                self._folder, instruction_of(prompt), self._device, torch_dtype(self._settings.precision)
-            )
-        return self._embeddings[prompt]
 
 
 def instruction_of(prompt: str) -> str:
@@ -196,14 +214,22 @@ def load_flux2_klein(request: LoadRequest) -> KleinInpainter:
         UnsupportedOption: a combination of options that cannot work.
         ModuleNotFoundError: diffusers or transformers is not installed.
     """
+    return KleinInpainter(*ready_pipeline(request, _PIPELINE))
+
+
+def ready_pipeline(
+    request: LoadRequest, pipeline_class: str
+) -> tuple[Any, Path, FluxFillSettings, BackendRecord, str, CompileBeside | None]:
+    """The arguments of a :class:`KleinModel` around one of diffusers' pipelines. Raises as :func:`load_flux2_klein`."""
     context = request.context
     # Compiled blocks are for those who ask for them: on this network they are not measured yet.
     settings = FluxFillSettings.from_context(context, request.facts.name, STEPS, NONE)
-    pipeline = _pretrained(request.folder, torch_dtype(settings.precision), text_encoder=None, tokenizer=None)
+    absent = {"text_encoder": None, "tokenizer": None}
+    pipeline = _pretrained(request.folder, torch_dtype(settings.precision), pipeline_class, **absent)
     beside = place_pipeline(pipeline, settings, context.device, context.cache_dir)
-    return KleinInpainter(pipeline, request.folder, settings, request.record, context.device, beside)
+    return pipeline, request.folder, settings, request.record, context.device, beside
 
 
-def _pretrained(folder: Path, dtype: torch.dtype, **absent: None) -> Any:
-    pipeline = getattr(quiet_diffusers(), _PIPELINE)
+def _pretrained(folder: Path, dtype: torch.dtype, pipeline_class: str = _PIPELINE, **absent: None) -> Any:
+    pipeline = getattr(quiet_diffusers(), pipeline_class)
     return pipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True, **absent)

@@ -43,6 +43,7 @@ BACKENDS = (
         notes="Drawn by SEVA 1.1 (Stable Virtual Camera), a generative model: what no input shows is invented.",
         weights={"1.1": (SEVA, AUTOENCODER, CLIP)},
         device="cuda",
+        measured="0.23 s a step of 21 frames",
         gpu_memory_gib=24.0,
         precisions=("fp16", "bf16", "fp32"),
         image="diffusion",

@@ -38,7 +38,9 @@ def network_shape(folder: Path, weights_id: str, published: ShapeT, read: Callab
         raise BrokenWeights(weights_id, path, f"it does not describe a network: {error}") from error
 
 
-def check_tensors(path: Path, expected: Shapes, weights_id: str, network: str) -> None:
+def check_tensors(
+    path: Path, expected: Shapes, weights_id: str, network: str, known_as: Callable[[str], str] = str
+) -> None:
     """Compares the names and shapes in a safetensors header with those of a network.
 
     Args:
@@ -46,13 +48,14 @@ def check_tensors(path: Path, expected: Shapes, weights_id: str, network: str) -
         expected: shape of each tensor by name.
         weights_id: name of the weights in errors.
         network: display name of the network.
+        known_as: the expected name of a tensor that has several.
 
     Raises:
         BrokenWeights: the file cannot be read, or tensors differ; names the first ones.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            found = {known_as(name): tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise BrokenWeights(weights_id, path, f"it cannot be read: {error}") from error
     problems = [f"it lacks {name}" for name in expected if name not in found]

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from scenewright_stages.backends.geometry.vggt.heads import enlarged, with_places
+from scenewright_stages.backends.geometry.vggt.heads import Fusion, enlarged, with_places
 
 _HIDDEN = 32
 _LEVELS = 4
@@ -21,35 +20,6 @@ class HeadShape:
 
     channels: tuple[int, int, int, int]
     features: int
-
-
-class _ResidualUnit(nn.Module):
-    """Two convolutions with a shortcut."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
-        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        out: Tensor = maps + self.conv2(functional.relu(self.conv1(functional.relu(maps))))
-        return out
-
-
-class _Fusion(nn.Module):
-    """Adds a coarser and a finer map, and upsamples the sum."""
-
-    def __init__(self, features: int, *, joins: bool) -> None:
-        super().__init__()
-        self.out_conv = nn.Conv2d(features, features, 1)
-        if joins:
-            self.resConfUnit1 = _ResidualUnit(features)
-        self.resConfUnit2 = _ResidualUnit(features)
-
-    def forward(self, coarse: Tensor, fine: Tensor | None, size: tuple[int, int]) -> Tensor:
-        joined = coarse if fine is None else coarse + self.resConfUnit1(fine)
-        out: Tensor = self.out_conv(enlarged(self.resConfUnit2(joined), size))
-        return out
 
 
 class _ChannelsLast(nn.LayerNorm):
@@ -86,7 +56,7 @@ class DepthHead(nn.Module):
         self.scratch = nn.ModuleDict()
         for number, each in enumerate(shape.channels, 1):
             self.scratch[f"layer{number}_rn"] = nn.Conv2d(each, shape.features, 3, padding=1, bias=False)
-            self.scratch[f"refinenet{number}"] = _Fusion(shape.features, joins=number < _LEVELS)
+            self.scratch[f"refinenet{number}"] = Fusion(shape.features, joins=number < _LEVELS)
         self.scratch["output_conv1"] = nn.Conv2d(shape.features, shape.features // 2, 3, padding=1)
         self.scratch["output_conv2"] = _last_layers(shape.features // 2, outputs)
 
@@ -137,7 +107,7 @@ class RayHead(DepthHead):
         self.norm = nn.LayerNorm(width)
         wide, narrow = shape.features, shape.features // 2
         for number in range(1, _LEVELS + 1):
-            self.scratch[f"refinenet{number}_aux"] = _Fusion(wide, joins=number < _LEVELS)
+            self.scratch[f"refinenet{number}_aux"] = Fusion(wide, joins=number < _LEVELS)
         sides = ((wide, narrow), (narrow, wide), (wide, narrow), (narrow, wide), (wide, narrow))
         self.scratch["output_conv1_aux"] = nn.ModuleList(
             nn.Sequential(*(nn.Conv2d(first, second, 3, padding=1) for first, second in sides)) for _ in range(_LEVELS)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from scenewright_stages.backends.depth.da3.heads import DepthHead, HeadShape, PlainHead, RayHead
 from scenewright_stages.backends.geometry.vggt.transformer import (
@@ -22,6 +21,7 @@ from scenewright_stages.backends.geometry.vggt.transformer import (
     FeedForward,
     PatchProjection,
     TrunkShape,
+    dino_places,
     rotations,
 )
 
@@ -132,7 +132,7 @@ class _Transformer(nn.Module):
         shape = self.shape
         rows, columns = (side // shape.patch for side in pictures.shape[-2:])
         tokens = torch.cat([self.cls_token.expand(len(pictures), -1, -1), self.patch_embed(pictures)], dim=1)
-        tokens = tokens + self._positions(rows, columns).to(tokens.dtype)
+        tokens = tokens + dino_places(self.pos_embed, shape.grid, rows, columns).to(tokens.dtype)
         first = shape.depth if shape.alternates is None else shape.alternates
         places = rotations(rows, columns, shape.trunk, tokens) if shape.alternates is not None else None
         together = self._place_across(rows * columns, tokens) if places else None
@@ -159,18 +159,6 @@ class _Transformer(nn.Module):
         kept = tokens[..., : -self.shape.width]
         out: Tensor = self.norm(tokens[..., -self.shape.width :])
         return torch.cat([kept.to(out.dtype), out], dim=-1) if kept.shape[-1] else out
-
-    def _positions(self, rows: int, columns: int) -> Tensor:
-        """(1, 1 + rows * columns, width) the learned positions, resized to another grid."""
-        grid = self.shape.grid
-        if rows == columns == grid:
-            return self.pos_embed
-        learned = self.pos_embed.float()
-        square = learned[:, 1:].transpose(1, 2).reshape(1, -1, grid, grid)
-        # DINOv2's training had a scale that was off by a tenth of a patch, and its weights expect that.
-        scale = ((rows + 0.1) / grid, (columns + 0.1) / grid)
-        resized = functional.interpolate(square, scale_factor=scale, mode="bicubic")
-        return torch.cat([learned[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
 
 class _Backbone(nn.Module):

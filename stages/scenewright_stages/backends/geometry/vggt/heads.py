@@ -57,29 +57,35 @@ class CameraHead(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Two convolutions with a shortcut from the ReLU of their input."""
+    """Two convolutions with a shortcut.
 
-    def __init__(self, features: int) -> None:
+    Args:
+        features: channels.
+        rectified: whether the shortcut is from the ReLU of the input: VGGT applies it in place.
+    """
+
+    def __init__(self, features: int, *, rectified: bool) -> None:
         super().__init__()
+        self._rectified = rectified
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        # The published network applies ReLU in place, so the shortcut sees it too.
         positive = functional.relu(maps)
-        out: Tensor = positive + self.conv2(functional.relu(self.conv1(positive)))
+        shortcut = positive if self._rectified else maps
+        out: Tensor = shortcut + self.conv2(functional.relu(self.conv1(positive)))
         return out
 
 
 class Fusion(nn.Module):
     """Adds a coarser and a finer map, and upsamples the sum."""
 
-    def __init__(self, features: int, *, joins: bool) -> None:
+    def __init__(self, features: int, *, joins: bool, rectified: bool = False) -> None:
         super().__init__()
         self.out_conv = nn.Conv2d(features, features, 1)
         if joins:
-            self.resConfUnit1 = ResidualUnit(features)
-        self.resConfUnit2 = ResidualUnit(features)
+            self.resConfUnit1 = ResidualUnit(features, rectified=rectified)
+        self.resConfUnit2 = ResidualUnit(features, rectified=rectified)
 
     def forward(self, coarse: Tensor, fine: Tensor | None, size: tuple[int, int]) -> Tensor:
         joined = coarse if fine is None else coarse + self.resConfUnit1(fine)
@@ -112,7 +118,7 @@ class DenseHead(nn.Module):
         self.scratch = nn.ModuleDict()
         for number, each in enumerate(shape.channels, 1):
             self.scratch[f"layer{number}_rn"] = nn.Conv2d(each, shape.features, 3, padding=1, bias=False)
-            self.scratch[f"refinenet{number}"] = Fusion(shape.features, joins=number < 4)
+            self.scratch[f"refinenet{number}"] = Fusion(shape.features, joins=number < 4, rectified=True)
         narrow = shape.features if outputs is None else shape.features // 2
         self.scratch["output_conv1"] = nn.Conv2d(shape.features, narrow, 3, padding=1)
         if outputs is not None:

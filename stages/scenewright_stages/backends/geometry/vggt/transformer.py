@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, with which the vision transformer was trained."""
 _FREQUENCY = 100.0
 """Base of the rotary positions."""
@@ -188,7 +188,7 @@ class Aggregator(nn.Module):
             Per layer (S, special + patches, 2 * width): outputs of attention within and across images, concatenated.
         """
         rows, columns = (side // self.shape.patch for side in pictures.shape[-2:])
-        mean, deviation = (pictures.new_tensor(each)[:, None, None] for each in (_MEAN, _DEVIATION))
+        mean, deviation = (pictures.new_tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_DEVIATION))
         patches = self.patch_embed((pictures - mean) / deviation)
         count = len(pictures)
         tokens = torch.cat([self._special(count).to(patches.dtype), patches], dim=1)
@@ -207,6 +207,18 @@ class Aggregator(nn.Module):
         """(S, special, width): one set for the first picture, another for all others."""
         tokens = torch.cat([self.camera_token, self.register_token], dim=2)[0]
         return torch.cat([tokens[:1], tokens[1:].expand(count - 1, -1, -1)])
+
+
+def dino_places(learned: Tensor, grid: int, rows: int, columns: int) -> Tensor:
+    """(1, 1 + rows * columns, width) DINOv2's learned positions, resized from a square grid to another one."""
+    if rows == columns == grid:
+        return learned
+    learned = learned.float()
+    square = learned[:, 1:].transpose(1, 2).reshape(1, -1, grid, grid)
+    # DINOv2's training had a scale that was off by a tenth of a patch, and its weights expect that.
+    scale = ((rows + 0.1) / grid, (columns + 0.1) / grid)
+    resized = functional.interpolate(square, scale_factor=scale, mode="bicubic")
+    return torch.cat([learned[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
 
 def rotations(rows: int, columns: int, shape: TrunkShape, like: Tensor) -> tuple[Tensor, Tensor]:
