@@ -380,7 +380,7 @@ def test_seva_begins_eagerly_where_it_is_asked_for(tmp_path: Path, children: lis
 def beside_process(network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CompileBeside]:
     """Has a real child, which compiles by ``eager``."""
     # At its own low priority it starves beside the suite's other processes.
-    at_ours = "from scenewright_stages.backends.runtime import compile_child as child; child._NICENESS = 0; child.main()"
+    at_ours = "import scenewright_stages.backends.runtime.compile_child as child; child._NICENESS = 0; child.main()"
     monkeypatch.setattr(compile_beside, "COMMAND", (sys.executable, "-P", "-c", at_ours))
     beside = network_beside(network, tmp_path, backend="eager")
     yield beside
