@@ -171,7 +171,7 @@ def poses_stage() -> StageSpec:
     return StageSpec(
         name=POSES,
         title="Estimate poses",
-        version=3,
+        version=4,
         implementation="scenewright_stages.scenes.poses:PosesStage",
         reads=(Read(INPUT),),
         outputs=(
@@ -195,7 +195,7 @@ def capture_stage(estimated: bool = False, beside: bool = False) -> StageSpec:
     return StageSpec(
         name=BESIDE if beside else "capture",
         title="Read the moment beside" if beside else "Read the capture",
-        version=2,
+        version=3,
         implementation="scenewright_stages.scenes.captures:CaptureStage",
         reads=(Read(INPUT), Read(POSES)) if estimated else (Read(INPUT),),
         outputs=(

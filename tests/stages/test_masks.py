@@ -15,8 +15,12 @@ from PIL import Image
 from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.photographs.masks import Matte, mask_of_transparency, matte_of_mask, read_mask
 from scenewright_stages.photographs.pictures import Photograph, read_photograph
+from scenewright_stages.vision.imaging.images.stored import upright_turn
 from scenewright_stages.vision.imaging.masks import MaskCover, MaskReading
 from scenewright_stages.vision.imaging.regions import overlap
+from scenewright_stages.vision.places.captures.capture import CaptureError
+from scenewright_stages.vision.places.captures.pictures import read_masked
+from scenewright_stages.vision.places.captures.validity import mask_validity
 
 Mask = NDArray[np.bool_]
 HEIGHT, WIDTH = 120, 160
@@ -222,6 +226,85 @@ def test_an_encoding_is_read_right_by_every_pipeline(tmp_path: Path, encoding: s
     assert overlap(found.cover >= 128, mask) >= (0.97 if "jpeg" in encoding or "webp" in encoding else 0.985)
     if "inverted" in encoding or "erased" in encoding:
         assert any("inverted" in note for note in found.notes), "who reads the other way says so"
+
+
+OTHERWISE_IN_CAPTURES: dict[str, str | Mask] = {
+    "class-12": "MaskUnclear",
+    "green-on-white": "MaskUnclear",
+    "empty": product() & False,
+    "full": product() | True,
+    "half-size": product(),
+    "two-classes": two_classes(product()) > 0,
+}
+"""Captures leave out what is black or 0: what is the object does not matter, and all or nothing may count."""
+
+
+def counted_by_convention(encoding: str, mask: Mask) -> str | Mask:
+    """What counts in the mask of a capture, or the reason why that cannot be told."""
+    if encoding in OTHERWISE_IN_CAPTURES:
+        return OTHERWISE_IN_CAPTURES[encoding]
+    if encoding in REFUSED:
+        return REFUSED[encoding][2]
+    return ~mask if "inverted" in encoding or "erased" in encoding else mask
+
+
+@pytest.mark.parametrize("encoding", [*RIGHT, *REFUSED])
+def test_captures_read_every_encoding_by_the_same_rules(tmp_path: Path, encoding: str) -> None:
+    mask, _ = SUBJECTS["product"]
+    suffix, make, options = RIGHT.get(encoding) or (*REFUSED[encoding][:2], {})
+    path = written(tmp_path / f"m.{suffix}", make(mask), options)
+    wanted = counted_by_convention(encoding, mask)
+    if isinstance(wanted, str):
+        with pytest.raises(CaptureError, match=rf"m\.{suffix}") as refused:
+            mask_validity((path.name, "a.jpg"), path, photo(mask).pixels, 1)
+        assert refused.value.reason == wanted
+        assert "maskClass" not in str(refused.value), "captures have no such parameter"
+        return
+    valid, _ = mask_validity((path.name, "a.jpg"), path, photo(mask).pixels, 1)
+    assert overlap(valid, wanted) >= 0.96 if wanted.any() else not valid.any()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("ending", ["jpg", "tif", "png"])
+@pytest.mark.parametrize("drawn", ["as stored", "upright", "as stored, tagged"])
+def test_a_mask_of_a_turned_capture_lies_on_the_stored_photograph(
+    tmp_path: Path, orientation: int, ending: str, drawn: str
+) -> None:
+    """The grid of calibrations is that of the stored pixels, in every format."""
+    mask, _ = SUBJECTS["product"]
+    turns = {1: 0, 3: 2, 6: 1, 8: -1}[orientation]
+    stored = np.rot90(photo(mask).pixels, turns)
+    path = written(tmp_path / f"a.{ending}", stored, {"orientation": orientation})
+    values = grey(mask) if drawn == "upright" else np.rot90(grey(mask), turns)
+    tag = {"orientation": orientation} if "tagged" in drawn else {}
+    srgb, valid, _ = read_masked(path.name, path, "m.png", written(tmp_path / "m.png", values, tag))
+    assert valid is not None
+    assert float(np.median(np.abs(srgb.astype(int) - stored)[valid])) < 9
+    assert np.array_equal(valid, np.rot90(mask, turns))
+    assert upright_turn(path) == turns % 4
+
+
+def test_transparency_of_a_capture_is_read_in_every_mode(tmp_path: Path) -> None:
+    mask, _ = SUBJECTS["product"]
+    shown = np.where(mask, np.indices(mask.shape).sum(axis=0) % 90, 255).astype(np.uint8)
+    image = palette(shown, {number: (2 * number, 90, 40) for number in range(90)})
+    deep = np.dstack([photo(mask).pixels[..., ::-1], grey(mask)]).astype(np.uint16) * np.uint16(257)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    made = {
+        "palette.png": (image, {"transparency": 255}),
+        "colours.png": (rgba(photo(mask).pixels, grey(mask)), {}),
+        "grey.png": (Image.merge("LA", [Image.fromarray(grey(mask, 90, 80)), Image.fromarray(grey(mask))]), {}),
+        "colours.webp": (rgba(photo(mask).pixels, grey(mask)), {"lossless": True}),
+        "turned.tif": (rgba(np.rot90(photo(mask).pixels), np.rot90(grey(mask))), {"orientation": 6}),
+        "colours.avif": (rgba(photo(mask).pixels, grey(mask)), {}),
+    }
+    for name, (each, options) in made.items():
+        written(tmp_path / name, each, options)
+    for path in sorted(tmp_path.iterdir()):
+        _, valid, _ = read_masked(path.name, path)
+        assert valid is not None, path.name
+        wanted = np.rot90(mask) if "turned" in path.name else mask
+        assert overlap(valid, wanted) >= 0.99, path.name
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -60,7 +60,7 @@ class CaptureStage(Stage[Any]):
         gains = exposure_gains(found)
         span = exposure_span(gains)
         # The index has shown the notes of the capture itself.
-        notes = [*copied, *view_notes(found)]
+        notes = [*found.notes, *copied, *view_notes(found)]
         if inputs.params.exposure == "matched":
             notes += _unmatched(found, gains)
             found = matched(found, gains)
@@ -111,8 +111,7 @@ def masks_of(sample: Sample) -> dict[str, str]:
     files = {path_of(role): role for role in sample.files if role.startswith(AUXILIARY)}
     found = {}
     for role in filter(is_photograph, sample.files):
-        beside = mask_beside(role, files)
-        path = named.get(role) or (beside.path if beside else None)
+        path = named.get(role) or mask_beside(role, files)
         if path in files:
             found[photograph_name(role)] = files[path]
     return found

@@ -18,7 +18,6 @@ from scenewright_stages.contract.pipeline import INPUT
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import BackendUse, Stage, StageInputs, StageResult
 from scenewright_stages.scenes.captures import masks_of
-from scenewright_stages.vision.imaging.images.stored import NEW_FORMATS
 from scenewright_stages.vision.places.captures.bare import VIDEO
 from scenewright_stages.vision.places.captures.capture import CaptureError
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES
@@ -28,12 +27,13 @@ from scenewright_stages.vision.places.captures.estimation import (
     stored_name,
 )
 from scenewright_stages.vision.places.captures.finding import is_photograph, photograph_name
-from scenewright_stages.vision.places.captures.masks import MaskFile
 from scenewright_stages.vision.places.captures.pictures import read_masked
 from scenewright_stages.vision.places.captures.soundness import copies, copies_note
-from scenewright_stages.vision.places.captures.validity import WITH_ALPHA
 from scenewright_stages.vision.places.captures.walking import write_frames
 from scenewright_stages.vision.places.matching import models
+
+_OPAQUE = (".jpg", ".jpeg", ".bmp")
+"""Endings of pictures without transparency."""
 
 
 class PosesBlock(Protocol):
@@ -115,10 +115,10 @@ def masks_beneath(pictures: Mapping[str, Path], masks: Mapping[str, Path], folde
     """
     found = None
     for name, path in pictures.items():
-        mask = MaskFile(masks[name].name) if name in masks else None
-        if mask is None and path.suffix.lower() not in (*WITH_ALPHA, *NEW_FORMATS):
+        mask = masks.get(name)
+        if mask is None and path.suffix.lower() in _OPAQUE:
             continue
-        _, valid = read_masked(name, path, mask, masks.get(name))
+        _, valid, _ = read_masked(name, path, mask.name if mask else "", mask)
         if valid is not None:
             found = folder
             target = folder / f"{stored_name(name)}.png"

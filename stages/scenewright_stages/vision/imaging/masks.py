@@ -1,13 +1,14 @@
-"""Decides what the values of a supplied mask mean: which pixels are the object, and how much of each.
+"""Decides what the values of a supplied mask mean: which pixels are the object, or which of them count.
 
 People bring masks as alpha channels, greys, palettes, class numbers, 16 bits, floats and JPEGs, upright or inverted.
 Every one of them becomes coverage of 0 to 255, or is refused with what was found in it. Nothing is guessed: where two
-readings are possible, the caller has to say `maskPolarity` or `maskClass`.
+readings are possible, data sets have to say `maskPolarity` or `maskClass`. In captures black, or 0, is left out by
+convention, so nothing is inverted there, and all or nothing may be marked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import cv2
@@ -20,6 +21,7 @@ from scenewright_stages.vision.types import Mask, Uint8Array
 
 Polarity = Literal["auto", "white", "black"]
 SAY_HOW = "say what is the object with maskPolarity (white or black) or maskClass (its number)"
+SAVE_HOW = "save it black where the photograph does not count and white elsewhere"
 MASK_EMPTY = "MaskEmpty"
 """Reason of a mask that marks nothing. Callers that allow a picture without its object make it a rejection."""
 VOID = 255
@@ -47,11 +49,22 @@ class MaskReading:
         polarity: whether the object is what is white or what is black; auto: as is plausible.
         number: value of the object in a mask of class numbers; None if there is only one class.
         whole: whether the object lies within the picture, as products do; a person is cut off at the bottom.
+        leaves_out: whether the mask says which pixels count, as those of captures do, and not what the object is.
     """
 
     polarity: Polarity = "auto"
     number: int | None = None
     whole: bool = True
+    leaves_out: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What a user can do about a mask that cannot be told."""
+        return SAVE_HOW if self.leaves_out else SAY_HOW
+
+
+WHAT_COUNTS = MaskReading(leaves_out=True)
+"""How the masks of captures are read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +83,22 @@ class MaskPlane:
     kind: Literal["grey", "index", "alpha"]
     lossy: bool = False
 
+    def of(self, values: NDArray[Any]) -> MaskPlane:
+        """The same plane with other values, such as turned ones."""
+        return replace(self, values=values)
+
+    @property
+    def white(self) -> int:
+        """The largest level that values of this type can have."""
+        return 65535 if self.values.dtype == np.uint16 else 255
+
 
 @dataclass(frozen=True, eq=False)
 class MaskCover:
     """The object as a mask shows it.
 
     Attributes:
-        cover: (H, W) uint8; 255 is the object, 0 is the rest.
+        cover: (H, W) uint8; 255 is the object, or counts; 0 is the rest.
         soft: whether it is a matte already: some pixels belong to both.
         notes: how the mask was read, where that is not obvious.
     """
@@ -87,12 +109,63 @@ class MaskCover:
 
 
 def cover_of(plane: MaskPlane, reading: MaskReading) -> MaskCover:
-    """The coverage of the object.
+    """The coverage of the object, or of what counts.
 
     Raises:
-        SampleError: nothing or everything is marked (``MaskEmpty``, ``MaskFull``), the class is not there
-            (``MaskClassMissing``), or it cannot be told what the object is (``MaskUnclear``).
+        SampleError: nothing or everything is the object (``MaskEmpty``, ``MaskFull``), the class is not there
+            (``MaskClassMissing``), or it cannot be told what the object is or what counts (``MaskUnclear``).
     """
+    try:
+        return _counted(plane) if reading.leaves_out else _object(plane, reading)
+    except _UnclearError as problem:
+        raise SampleError("MaskUnclear", f"{plane.name}: {problem}; {reading.remedy}") from problem
+
+
+class _UnclearError(Exception):
+    """What was found in a mask that can be read in several ways."""
+
+
+def _counted(plane: MaskPlane) -> MaskCover:
+    """What counts in a mask that leaves out what is black, or 0."""
+    values = _integers(plane)
+    plane = plane.of(values)
+    least, found = int(values.min()), np.unique(values)
+    if len(found) == 1 or (plane.lossy and least >= plane.white - _LOSSY_NOISE):
+        return MaskCover(_bytes(values > 0), soft=False)
+    classes = plane.kind == "index" or (plane.kind == "grey" and not plane.lossy and _are_classes(found))
+    if classes and (len(found) > 2 or (least > 0 and int(found[1]) < VOID)):
+        return _counted_classes(plane, values, found)
+    if least > plane.white / 2:
+        raise _UnclearError(f"its values go from {least} to {found[-1]} of {plane.white}: none of them is black")
+    if len(found) == 2:
+        return MaskCover(_bytes(values == found[1]), soft=False)
+    cover, _ = _shades(plane, values, found)
+    return MaskCover(cover, soft=True)
+
+
+def _counted_classes(plane: MaskPlane, values: NDArray[Any], found: NDArray[Any]) -> MaskCover:
+    """What counts in a mask of class numbers: every class but 0.
+
+    Raises:
+        _UnclearError: no pixel has class 0, or areas of 255 are no class and no outline.
+    """
+    numbers = [int(each) for each in found if 0 < each < VOID]
+    if found[0] != 0:
+        raise _UnclearError(f"it holds {_listed(values)}, and no pixel is 0, which is what masks leave out")
+    if plane.kind == "grey" and len(numbers) > _FEW and 2 * len(_areas(values, found)) < len(found):
+        raise _UnclearError(f"its values go from 0 to {found[-1]}, and most of them cover no area")
+    void = VOID in found and bool(numbers)
+    if void and not _is_void(values):
+        raise _UnclearError(f"it holds {_listed(values)}: areas of 255 beside class numbers")
+    inside = (values != 0) & ~(void & (values == VOID))
+    notes = ()
+    if len(numbers) > 1:
+        notes = (f"{plane.name}: classes {', '.join(map(str, numbers[:_FEW]))} count, and 0 does not",)
+    return MaskCover(_bytes(_without_void(inside, values == VOID) if void else inside), False, notes)
+
+
+def _object(plane: MaskPlane, reading: MaskReading) -> MaskCover:
+    """The coverage of the object; see `cover_of`."""
     values = _integers(plane)
     if reading.number is not None:
         return _checked(plane, _of_class(plane, values, reading.number), ())
@@ -123,12 +196,12 @@ def _integers(plane: MaskPlane) -> NDArray[Any]:
         return values.astype(np.uint8)
     if np.issubdtype(values.dtype, np.floating):
         if not np.isfinite(values).all():
-            raise _unclear(plane, "it holds values that are not finite")
+            raise _UnclearError("it holds values that are not finite")
         if values.min() >= 0 and values.max() <= 1:
             return np.asarray(np.rint(values * 255), np.uint8)
         values = np.asarray(np.rint(values), np.int64) if (values == np.rint(values)).all() else values
     if np.issubdtype(values.dtype, np.floating) or values.min() < 0 or values.max() > 65535:
-        raise _unclear(plane, f"its values go from {values.min():g} to {values.max():g}: which of them is white?")
+        raise _UnclearError(f"its values go from {values.min():g} to {values.max():g}: which of them is white?")
     return values.astype(np.uint8 if values.max() <= 255 else np.uint16)
 
 
@@ -143,7 +216,7 @@ def _of_class(plane: MaskPlane, values: NDArray[Any], number: int) -> Uint8Array
         held = _listed(values)
         raise SampleError("MaskClassMissing", f"{plane.name} holds no pixel of class {number}; it holds {held}")
     if plane.lossy:
-        raise _unclear(plane, "class numbers do not survive its lossy format: save it as PNG")
+        raise _UnclearError("class numbers do not survive its lossy format: save it as PNG")
     void = (values == VOID) & (number != VOID)
     return _bytes(_without_void(inside, void) if _is_void(values) else inside)
 
@@ -157,7 +230,7 @@ def _single_class(plane: MaskPlane, values: NDArray[Any], found: NDArray[Any]) -
     void = VOID in found and _is_void(values)
     classes = [int(each) for each in found if each and not (void and each == VOID)]
     if len(classes) != 1:
-        raise _unclear(plane, f"it holds {len(classes)} classes: {_listed(values)}")
+        raise _UnclearError(f"it holds {len(classes)} classes: {_listed(values)}")
     inside = values == classes[0]
     if not void:
         return _bytes(inside), ()
@@ -190,24 +263,24 @@ def _shades(plane: MaskPlane, values: NDArray[Any], found: NDArray[Any]) -> tupl
         SampleError: it has more than two levels, or the shades of a photograph.
     """
     if plane.kind == "alpha":
-        return _scaled(values, 0, 255 if values.dtype == np.uint8 else 65535), ()
+        return _scaled(values, 0, plane.of(values).white), ()
     noise = _LOSSY_NOISE if plane.lossy else 4
     if not plane.lossy and len(found) <= _FEW and len(numbers := _areas(values, found[found <= _LARGEST_CLASS])) > 1:
-        raise _unclear(plane, f"areas have the class numbers {', '.join(map(str, numbers))}, beside {found[-1]}")
+        raise _UnclearError(f"areas have the class numbers {', '.join(map(str, numbers))}, beside {found[-1]}")
     levels = _plateaus(values, found, noise)
     if len(levels) > 2:
-        raise _unclear(plane, f"large areas have the values {', '.join(map(str, levels))}")
-    white = 255 if values.dtype == np.uint8 else 65535
+        raise _UnclearError(f"large areas have the values {', '.join(map(str, levels))}")
+    white = plane.of(values).white
     low, high = int(found[0]), int(found[-1])
     if levels:
         low, high = (levels[0], levels[-1]) if len(levels) == 2 else _beside(levels[0], low, high)
     least = (_LOSSY_CONTRAST if plane.lossy else _CONTRAST) * white / 255
     if high - low < least or (len(levels) < 2 and high - low < 0.75 * white):
-        raise _unclear(plane, f"its values go from {found[0]} to {found[-1]} of {white}, with no clear object")
+        raise _UnclearError(f"its values go from {found[0]} to {found[-1]} of {white}, with no clear object")
     between = (np.abs(values.astype(np.int32) - low) > noise) & (np.abs(values.astype(np.int32) - high) > noise)
     wide = float(cv2.erode(between.astype(np.uint8), np.ones((5, 5), np.uint8)).mean())
     if wide > (_MOST_SHADES if len(levels) == 2 and not plane.lossy else 0.01):
-        raise _unclear(plane, f"shades of grey cover {wide:.0%} of it, as in a photograph")
+        raise _UnclearError(f"shades of grey cover {wide:.0%} of it, as in a photograph")
     cover = _scaled(values, low, high)
     notes = () if (low, high) == (0, white) or plane.lossy else (f"{plane.name}: the object has the value {high}",)
     return (_snapped(cover) if plane.lossy else cover), notes
@@ -280,7 +353,7 @@ def _is_inverted(plane: MaskPlane, inside: Mask, reading: MaskReading) -> bool:
             return True
         if around < 0.5 or rest < _LEAST_PIXELS:
             return False
-        raise _unclear(plane, f"what it marks covers {around:.0%} of the picture's border, and the rest has a part too")
+        raise _UnclearError(f"what it marks covers {around:.0%} of the picture's border, and the rest has a part too")
     third = max(1, inside.shape[0] // 3)
     upper = float(np.concatenate([inside[0], inside[:third, 0], inside[:third, -1]]).mean())
     rest_share = float((~inside).mean())
@@ -288,7 +361,7 @@ def _is_inverted(plane: MaskPlane, inside: Mask, reading: MaskReading) -> bool:
         return True
     if upper < 0.4 or bottom > upper:
         return False
-    raise _unclear(plane, f"what it marks covers {upper:.0%} of the upper border and {bottom:.0%} of the lower one")
+    raise _UnclearError(f"what it marks covers {upper:.0%} of the upper border and {bottom:.0%} of the lower one")
 
 
 def _said_inverted(plane: MaskPlane, reading: MaskReading) -> tuple[str, ...]:
@@ -322,10 +395,6 @@ def _uniform(plane: MaskPlane, value: int) -> SampleError:
     if value == 0:
         return SampleError(MASK_EMPTY, f"{plane.name} marks nothing; white is the object, black is the rest")
     return SampleError("MaskFull", f"{plane.name} has the value {value} everywhere; black is what is not the object")
-
-
-def _unclear(plane: MaskPlane, found: str) -> SampleError:
-    return SampleError("MaskUnclear", f"{plane.name}: {found}; {SAY_HOW}")
 
 
 def _listed(values: NDArray[Any]) -> str:

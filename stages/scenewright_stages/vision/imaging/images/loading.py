@@ -26,6 +26,8 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*", b"BM", 
 _BRANDS = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1", b"ftypavif", b"ftypavis")
 """What HEIC and AVIF files have at byte 4."""
 _ORIENTATION, _EXIF_IFD, _FOCAL_LENGTH_35MM = 0x0112, 0x8769, 0xA405
+_INVERSE = {6: 8, 8: 6}
+"""Orientations whose inverse is another one."""
 _FILM_DIAGONAL_MM = 43.2666  # of the 36 x 24 mm frame that 35 mm equivalents refer to
 _FOCAL_PER_DIAGONAL = (0.15, 12.0)  # fisheye to long telephoto; anything else is a broken tag
 
@@ -167,7 +169,7 @@ def _loaded(image: Image.Image, data: bytes, label: str) -> LoadedImage:
     several = bool(getattr(image, "is_animated", False))
     orientation, focal_35mm = _exif(image)
     decoded = _decoded(image, data, label)
-    turn = 1 if source_format == "TIFF" else orientation  # both TIFF decoders turn the pixels themselves
+    turn = 1 if source_format == "TIFF" else orientation  # its decoders turn the pixels
     srgb = oriented(decoded.srgb, turn)
     alpha = None if decoded.alpha is None else oriented(decoded.alpha, turn)
     focal, focal_notes = _focal_pixels(focal_35mm, srgb.shape[1], srgb.shape[0])
@@ -187,7 +189,7 @@ def _decoded(image: Image.Image, data: bytes, label: str) -> Decoded:
     """Decodes the image; Pillow always decodes the whole file, which detects truncation that OpenCV ignores."""
     try:
         _check_png_checksums(image, data)
-        image.load()
+        load_pixels(image)
         return decode(image, data)
     except ImageError as error:
         raise ImageError(error.reason, f"{label}: {error.message}", error.remedy) from error
@@ -235,6 +237,21 @@ def oriented(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     flip_rows = orientation in (3, 4, 7, 8)
     flip_columns = orientation in (2, 3, 6, 7)
     return pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def as_stored(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """The inverse of :func:`oriented`: upright pixels as the file stores them."""
+    return oriented(pixels, _INVERSE.get(orientation, orientation))
+
+
+def load_pixels(image: Image.Image) -> int:
+    """Decodes a picture; the orientation by which its pixels still have to be turned.
+
+    Pillow turns a TIFF itself, unless it maps the file into memory.
+    """
+    image.filename = ""  # type: ignore[attr-defined]
+    image.load()
+    return 1 if image.format == "TIFF" else orientation_of(image)
 
 
 def _focal_pixels(focal_35mm: float | None, width: int, height: int) -> tuple[float | None, tuple[str, ...]]:

@@ -6,7 +6,6 @@ published can stand upright.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,44 +13,54 @@ import numpy as np
 from PIL import Image
 
 from scenewright_stages.vision.imaging.images.decoding import decode
+from scenewright_stages.vision.imaging.images.loading import as_stored, orientation_of
 from scenewright_stages.vision.imaging.images.opening import open_header
-from scenewright_stages.vision.types import Mask, Uint8Array
+from scenewright_stages.vision.types import Uint8Array
 
-_ORIENTATION = 0x0112
 _TURNS = {3: 2, 6: 1, 8: 3}
 """Quarter turns clockwise by EXIF orientation. A mirrored picture shows no place that exists, so it stays as it is."""
+_TURNED_BY_DECODERS = (".tif", ".tiff")
 NEW_FORMATS = (".heic", ".heif", ".hif", ".avif")
 """Not read by OpenCV; Pillow converts their colour profiles, which phones use, to sRGB."""
 
 
-@dataclass(frozen=True, eq=False)
-class StoredPicture:
-    """srgb (H, W, 3) uint8, and alpha (H, W) bool of the pixels that are at least half opaque, None if all are."""
-
-    srgb: Uint8Array
-    opaque: Mask | None
-
-
-def read_stored(path: Path) -> StoredPicture | None:
-    """The picture as stored; None if it cannot be read."""
+def read_stored(path: Path) -> Uint8Array | None:
+    """(H, W, 3) sRGB of the picture as stored, without its transparency; None if it cannot be read."""
     if path.suffix.lower() in NEW_FORMATS:
         return _by_pillow(path)
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    # In memory, because reading a turned TIFF from a file fails in OpenCV 5.
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
     if pixels is None:
         return None
-    return StoredPicture(np.ascontiguousarray(pixels[..., ::-1], np.uint8), None)
+    rgb = pixels[..., ::-1]
+    if path.suffix.lower() in _TURNED_BY_DECODERS:
+        rgb = as_stored(rgb, stored_orientation(path))
+    return np.ascontiguousarray(rgb, np.uint8)
 
 
 def upright_turn(path: Path) -> int:
     """Quarter turns clockwise that bring the stored pixels upright; 0 without an orientation or for a damaged file."""
+    return _TURNS.get(stored_orientation(path), 0)
+
+
+def stored_orientation(path: Path) -> int:
+    """EXIF's orientation of the stored pixels, 1 to 8; 1 without one or for a damaged file."""
     try:
         with open_header(path) as image:
-            return _TURNS.get(image.getexif().get(_ORIENTATION, 1), 0)
+            return orientation_of(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0
+        return 1
 
 
-def _by_pillow(path: Path) -> StoredPicture | None:
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of the pixels that a file stores, from its header."""
+    if image.format == "TIFF" and orientation_of(image) >= 5:
+        return image.height, image.width
+    return image.size
+
+
+def _by_pillow(path: Path) -> Uint8Array | None:
     try:
         data = path.read_bytes()
         with open_header(path) as image:
@@ -59,6 +68,4 @@ def _by_pillow(path: Path) -> StoredPicture | None:
             decoded = decode(image, data)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    srgb = np.round(decoded.srgb * 255).astype(np.uint8)
-    opaque = None if decoded.alpha is None else np.asarray(decoded.alpha >= 0.5, np.bool_)
-    return StoredPicture(srgb, None if opaque is None or opaque.all() else opaque)
+    return np.asarray(np.round(decoded.srgb * 255), np.uint8)

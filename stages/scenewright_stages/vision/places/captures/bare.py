@@ -88,8 +88,8 @@ def _photographs(folder: str, name: str, keys: list[str], every: Collection[str]
     below = {key.removeprefix(folder) for key in inside}
     for key in keys:
         mask = mask_beside(key.removeprefix(folder), below)
-        if mask is not None:
-            files[AUXILIARY + _mask_role(key.removeprefix(folder), mask.path)] = folder + mask.path
+        if mask:
+            files[AUXILIARY + _mask_role(key.removeprefix(folder), mask)] = folder + mask
     account.use(*(key.removeprefix(folder) for key in files.values()))
     account.finish(sorted(below), "not in the folder of the photographs")
     notes = (note,) if (note := account.note()) else ()

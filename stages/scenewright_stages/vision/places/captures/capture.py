@@ -17,7 +17,6 @@ from scenewright_stages.vision.geometry.cameras import Camera, check_rigid, quat
 from scenewright_stages.vision.places.captures.errors import CaptureError
 from scenewright_stages.vision.places.captures.frame import WORLD, Frame
 from scenewright_stages.vision.places.captures.lens import PARAMETERS, Lens, frame_lens, lens_of
-from scenewright_stages.vision.places.captures.masks import MaskFile
 
 __all__ = ["PARAMETERS", "Capture", "CaptureError", "Lens", "Read", "Shot", "frame_lens", "lens_of"]
 
@@ -34,7 +33,8 @@ class Shot:
         camera: number of the physical camera.
         lens: its calibration.
         camera_from_world: (4, 4) float64, OpenCV axes.
-        mask: the file that says which of its pixels are valid; None without one. An alpha channel counts besides.
+        mask: path of the file that says which of its pixels are valid, below the capture's folder; empty without one.
+            An alpha channel counts besides.
         held_out: whether the capture's own split holds it out of training.
         depth: path of its depth map below the capture's folder; empty without one.
     """
@@ -44,7 +44,7 @@ class Shot:
     camera: int
     lens: Lens
     camera_from_world: NDArray[np.float64]
-    mask: MaskFile | None = None
+    mask: str = ""
     held_out: bool = False
     depth: str = ""
 

@@ -249,7 +249,7 @@ def _store(path: Path, target: Path, name: str) -> None:
         return
     picture = read_stored(path)
     # OpenCV writes it: with COLMAP in the process, Pillow's PNG writer crashes, because both bring a zlib.
-    if picture is None or not cv2.imwrite(str(target), picture.srgb[..., ::-1]):
+    if picture is None or not cv2.imwrite(str(target), picture[..., ::-1]):
         raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
 
 

@@ -95,7 +95,7 @@ def _read_files(mark: str, moment: str, keys: Collection[str], read: Read) -> Ca
 def _masked(capture: Capture, keys: Collection[str]) -> Capture:
     """The capture with the masks that lie beside photographs for which no key names one."""
     shots = [replace(shot, mask=shot.mask or mask_beside(shot.path, keys)) for shot in capture.shots]
-    bare = [shot.path for shot in shots if shot.mask is None]
+    bare = [shot.path for shot in shots if not shot.mask]
     notes = capture.notes
     if 0 < len(bare) < len(shots):
         named = ", ".join(bare[:NAMED]) + (", ..." if len(bare) > NAMED else "")
@@ -134,7 +134,7 @@ def _listed(view: InputView, place: Place, name: str, neighbours: bool) -> Itera
             "cameras": dict(capture.cameras),
             "shots": _shots(capture),
         }
-        if masks := {shot.path: shot.mask.path for shot in capture.shots if shot.mask}:
+        if masks := {shot.path: shot.mask for shot in capture.shots if shot.mask}:
             found["masks"] = masks
         if isinstance(other, Capture):
             found |= {"beside": beside, "others": _shots(other, capture.frame)}
@@ -228,7 +228,7 @@ def _needed(place: Place, mark: str, capture: Capture) -> list[str]:
     ]
     if beside == "." and _is_model(mark):
         about = _model_files(place, mark)
-    extra = [shot.mask.path for shot in capture.shots if shot.mask] + list(capture.files)
+    extra = [shot.mask for shot in capture.shots if shot.mask] + list(capture.files)
     return [*about, *(shot.path for shot in capture.shots), *(AUXILIARY + key for key in dict.fromkeys(extra))]
 
 

@@ -1,35 +1,20 @@
-"""Which pixels of a photograph a capture's own files declare valid: mask files by convention, and their polarity.
+"""Finds the mask of a photograph in a capture, by its name.
 
-Readers fill `Shot.mask` from keys such as ``mask_path``; `finding.read_capture` adds files found by name.
-`pictures` reads the masks together with the photographs. Everything later sees one boolean mask a view: True is valid.
+Readers fill `Shot.mask` from keys such as ``mask_path``; `finding.read_capture` adds files found by name. Every
+convention that is read (COLMAP, nerfstudio, RealityScan, OpenMVS) leaves out what is black. `pictures` reads the masks
+together with the photographs. Everything later sees one boolean mask a view: True is valid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
 from scenewright_stages.vision.places.captures.names import by_plain_name, plain
 
 MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _MARK = ".mask"
 """`photo.mask.png` is the mask of `photo.jpg` (RealityScan, OpenMVS)."""
-
-
-@dataclass(frozen=True)
-class MaskFile:
-    """A mask of one photograph.
-
-    Attributes:
-        path: of the file below the capture's folder.
-        ignored: which of its pixels are not used. Every convention that is read (COLMAP, nerfstudio, RealityScan,
-            OpenMVS) ignores black.
-    """
-
-    path: str
-    ignored: Literal["black", "white"] = "black"
 
 
 def is_mask(path: str) -> bool:
@@ -45,8 +30,8 @@ def is_mask(path: str) -> bool:
     return name.stem.lower().endswith(_MARK) or innermost == "masks"
 
 
-def mask_beside(picture: str, keys: Collection[str]) -> MaskFile | None:
-    """The mask of a photograph that lies beside it or in ``masks/``.
+def mask_beside(picture: str, keys: Collection[str]) -> str:
+    """The path of the mask of a photograph that lies beside it or in ``masks/``; empty without one.
 
     For ``images/a/b.jpg`` these are ``masks/a/b.jpg.png`` (COLMAP), ``masks/a/b.png``, ``images/a/b.mask.png`` and
     ``images/a/b.jpg.mask.png``; other endings count too.
@@ -59,7 +44,7 @@ def mask_beside(picture: str, keys: Collection[str]) -> MaskFile | None:
     if exact is None:
         others = by_plain_name(frozenset(filter(is_mask, keys)))
         exact = next((found for each in _candidates(picture) if (found := others.get(plain(each)))), None)
-    return None if exact is None else MaskFile(exact)
+    return exact or ""
 
 
 def _candidates(picture: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 
@@ -32,3 +32,8 @@ def by_plain_name(keys: frozenset[str]) -> dict[str, str]:
         if found.setdefault(name, key) != key:
             shared.add(name)
     return {name: key for name, key in found.items() if name not in shared}
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Names for a message: the first of them, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

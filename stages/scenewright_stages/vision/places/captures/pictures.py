@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.imaging.archives import save_arrays
 from scenewright_stages.vision.imaging.images.integrity import damage_of
-from scenewright_stages.vision.imaging.images.stored import read_stored, upright_turn
+from scenewright_stages.vision.imaging.images.stored import read_stored, stored_orientation, upright_turn
 from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Shot
 from scenewright_stages.vision.places.captures.frame import WORLD, Frame
-from scenewright_stages.vision.places.captures.masks import MaskFile
+from scenewright_stages.vision.places.captures.names import named
 from scenewright_stages.vision.places.captures.validity import alpha_validity, filled, mask_validity, undistorted
 from scenewright_stages.vision.types import Mask, Uint8Array
 
@@ -70,6 +70,7 @@ class PosedPhotographs:
         gains: (N, 3) gains by which the colours were divided to match exposures; None if they are unmodified.
         frame: in which cameras and points are.
         left_out: numbers of photographs that are neither trained on nor measured, such as copies.
+        notes: how files were read, where that is not obvious; not saved.
     """
 
     photographs: tuple[Photograph, ...]
@@ -78,6 +79,7 @@ class PosedPhotographs:
     gains: NDArray[np.float64] | None = None
     frame: Frame = WORLD
     left_out: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def held_out(self) -> list[bool]:
@@ -147,13 +149,19 @@ def load_photographs(capture: Capture, picture: Callable[[str], Path], longest_s
     Raises:
         CaptureError: a photograph or mask cannot be read, or a shape differs from the calibration.
     """
-    photographs = tuple(_load(shot, picture, longest_side) for shot in capture.shots)
-    return PosedPhotographs(photographs, capture.points, capture.colours, frame=capture.frame)
+    said: dict[str, list[str]] = {}
+    photographs = tuple(_load(shot, picture, longest_side, said) for shot in capture.shots)
+    notes = tuple(f"{named(files)}: {note}" for note, files in said.items())
+    return PosedPhotographs(photographs, capture.points, capture.colours, frame=capture.frame, notes=notes)
 
 
-def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int) -> Photograph:
-    path, mask_path = picture(shot.path), picture(shot.mask.path) if shot.mask else None
-    srgb, valid = read_masked(shot.path, path, shot.mask, mask_path)
+def _load(shot: Shot, picture: Callable[[str], Path], longest_side: int, said: dict[str, list[str]]) -> Photograph:
+    """One photograph; adds to the files of each note."""
+    path, mask_path = picture(shot.path), picture(shot.mask) if shot.mask else None
+    srgb, valid, notes = read_masked(shot.path, path, shot.mask, mask_path)
+    for note in notes:
+        file, _, text = note.partition(": ")
+        said.setdefault(text, []).append(file)
     turns = upright_turn(path)
     if turns % 2 and _calibrated_upright(shot, srgb.shape[1], srgb.shape[0]):
         srgb, valid, turns = _turned(srgb, turns), None if valid is None else _turned(valid, turns), 0
@@ -190,32 +198,33 @@ def _turned(plane: NDArray[Any], turns: int) -> NDArray[Any]:
 
 
 def read_masked(
-    name: str, path: Path, mask: MaskFile | None = None, mask_path: Path | None = None
-) -> tuple[Uint8Array, Mask | None]:
-    """A photograph as stored, (H, W, 3), and its valid pixels by alpha channel and mask file; None if all are.
+    name: str, path: Path, mask: str = "", mask_path: Path | None = None
+) -> tuple[Uint8Array, Mask | None, tuple[str, ...]]:
+    """A photograph as stored, (H, W, 3), its valid pixels by alpha channel and mask file (None if all are), and notes.
 
     Args:
         name: of the photograph, for messages.
         path: its local file.
-        mask, mask_path: its mask and where that lies locally, if it has one.
+        mask, mask_path: name of its mask and where that lies locally, if it has one.
 
     Raises:
-        CaptureError: a file cannot be read, or the mask has another shape.
+        CaptureError: a file cannot be read, or the mask has another shape or does not say what counts.
     """
     if damage := damage_of(path):
         raise CaptureError("Unreadable", f"{name} is damaged: {damage}; copy or export it again")
-    stored = read_stored(path)
-    if stored is None:
+    srgb = read_stored(path)
+    if srgb is None:
         raise CaptureError("Unreadable", f"{name} cannot be read as a photograph")
-    srgb, valid = stored.srgb, alpha_validity(path) if stored.opaque is None else stored.opaque
-    if mask is not None and mask_path is not None:
+    notes: tuple[str, ...] = ()
+    valid = alpha_validity(path)
+    if mask_path is not None:
         if damage := damage_of(mask_path):
-            raise CaptureError("Mask", f"{mask.path}, the mask of {name}, is damaged: {damage}; export it again")
-        shown = mask_validity(mask, mask_path, (srgb.shape[1], srgb.shape[0]), name)
+            raise CaptureError("Mask", f"{mask}, the mask of {name}, is damaged: {damage}; export it again")
+        shown, notes = mask_validity((mask, name), mask_path, srgb, stored_orientation(path))
         valid = shown if valid is None else valid & shown
     if valid is None or valid.all():
-        return srgb, None
-    return filled(srgb, valid), valid
+        return srgb, None, notes
+    return filled(srgb, valid), valid, notes
 
 
 def _fitting(shot: Shot, width: int, height: int) -> Shot:

@@ -41,6 +41,12 @@ _FLAT = 3.0
 """Pictures whose levels deviate less than this are all alike."""
 _OUT_OF_SIGHT = 0.2
 """Share of points. Structure from motion keeps points that two photographs show; wrong poses lose a quarter or more."""
+_MOSTLY = 0.5
+_LEAST_DENSITY, _LEAST_KEPT = 0.1, 0.05
+"""Points on what masks keep, relative to its area, below which the masks must be inverted; and the least such area.
+
+Points are found on what is kept, or anywhere if no mask was used: at least as densely as in the whole picture.
+"""
 _DEPTHS = np.geomspace(0.25, 32.0, 8)
 _RAYS, _NEIGHBOURS = 8, 60
 _LEAST_SHARED = 0.05
@@ -70,6 +76,12 @@ def check_views(photographs: PosedPhotographs) -> None:
             f"{len(alone)} of {len(cameras)} photographs show nothing that another one shows "
             f"({_named(photographs, alone)}): neighbours must overlap by half or more",
         )
+    if (density := density_on_kept(photographs)) < _LEAST_DENSITY:
+        raise CaptureError(
+            "MaskInverted",
+            f"the points of the capture lie where masks or transparency leave pixels out (only {density:.0%} as dense "
+            "on what is kept as in the whole picture): black is what masks leave out, so invert them",
+        )
 
 
 def view_notes(photographs: PosedPhotographs) -> list[str]:
@@ -81,6 +93,11 @@ def view_notes(photographs: PosedPhotographs) -> list[str]:
         notes.append(
             f"{lost:.0%} of the points are before no photograph: poses and points may be of different frames, poses "
             "may be inverted, or their axes may be another program's"
+        )
+    left_out = 1 - float(np.mean([each.valid_share for each in photographs.photographs]))
+    if left_out > _MOSTLY:
+        notes.append(
+            f"{left_out:.0%} of all pixels are left out, by masks, transparency or lens: of masks, what is black is"
         )
     if flat_and_straight(photographs):
         notes.append(
@@ -114,6 +131,24 @@ def points_out_of_sight(photographs: PosedPhotographs) -> float:
         with np.errstate(invalid="ignore"):
             seen |= (depth > 0) & np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=1)
     return float(1 - seen.mean())
+
+
+def density_on_kept(photographs: PosedPhotographs) -> float:
+    """How densely the capture's points lie on what masks keep, relative to the whole picture; 1 if nothing tells."""
+    masked = [each for each in photographs.photographs if each.valid is not None and each.valid_share >= _LEAST_KEPT]
+    if len(photographs.points) < MINIMUM_POINTS or not masked:
+        return 1.0
+    some = photographs.points[:: max(1, len(photographs.points) // _POINTS)]
+    kept = every = expected = 0.0
+    for each in masked:
+        pixels, depth = project(some, each.camera)
+        with np.errstate(invalid="ignore"):
+            inside = (depth > 0) & np.all((pixels >= 0) & (pixels < (each.camera.width, each.camera.height)), axis=1)
+        columns, rows = pixels[inside].astype(np.int64).T
+        kept += float(each.counted()[rows, columns].sum())
+        every += float(inside.sum())
+        expected += float(inside.sum()) * each.valid_share
+    return kept / expected if every >= MINIMUM_POINTS else 1.0
 
 
 def triangulation_degrees(points: Float64Array, cameras: Sequence[Camera]) -> float | None:

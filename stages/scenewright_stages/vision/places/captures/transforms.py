@@ -20,10 +20,10 @@ from scenewright_stages.contract.formats import PICTURE_ENDINGS
 from scenewright_stages.vision.geometry.cameras import invert_rigid, world_from_camera_opencv
 from scenewright_stages.vision.geometry.point_files import PlyError, parse_points
 from scenewright_stages.vision.imaging.images.opening import open_header
+from scenewright_stages.vision.imaging.images.stored import stored_size
 from scenewright_stages.vision.places.captures.accounting import Keys, read_json, refuse_geometric, shown
 from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read, Shot, frame_lens, rigid_pose
 from scenewright_stages.vision.places.captures.colmap import model_file, read_model_points, read_poses
-from scenewright_stages.vision.places.captures.masks import MaskFile
 from scenewright_stages.vision.places.captures.names import matching
 
 TRANSFORMS = "transforms.json"
@@ -164,7 +164,7 @@ def _shot(top: Keys, frame: Keys, reading: _Reading) -> Shot:
     mask = _beside(frame, "mask_path", frame.text("mask_path"), reading)
     depth = next((named for name in _DEPTHS if (named := frame.text(name))), "")
     _account(frame, "frames: ", reading)
-    return Shot(picture, PurePosixPath(picture).stem, 0, lens, pose, MaskFile(mask) if mask else None, depth=depth)
+    return Shot(picture, PurePosixPath(picture).stem, 0, lens, pose, mask, depth=depth)
 
 
 def _given(keys: Keys) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _size(picture: str, read: Read) -> tuple[int, int]:
     """(width, height) of a photograph as its file holds it, before any EXIF orientation."""
     try:
         with open_header(io.BytesIO(read(picture))) as image:
-            return image.size
+            return stored_size(image)
     except (OSError, ValueError, Image.DecompressionBombError) as problem:
         raise CaptureError("Unreadable", f"{picture} cannot be read as a photograph: {problem}") from problem
 

@@ -7,80 +7,59 @@ pixel, so whatever is masked cannot reach a result through a blur, a window or a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from scenewright_stages.contract.errors import SampleError
+from scenewright_stages.vision.imaging.mask_files import opacity_of, stored_plane
+from scenewright_stages.vision.imaging.masks import WHAT_COUNTS, cover_of
 from scenewright_stages.vision.places.captures.errors import CaptureError
 from scenewright_stages.vision.places.captures.lens import Lens
-from scenewright_stages.vision.places.captures.masks import MaskFile
 from scenewright_stages.vision.types import Mask, Uint8Array
 
-WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
-"""Endings of pictures whose alpha channel OpenCV reads."""
-_SHAPE_TOLERANCE = 0.01
-"""A mask may have another size than its photograph, as long as the shape is the same."""
+_HALF = 128
+"""Level of a mask or of opacity from which a pixel counts."""
 _RADII = 4096
 """Radii at which a lens is checked for folding back."""
 
 
 def alpha_validity(path: Path) -> Mask | None:
-    """(H, W) bool: pixels that are at least half opaque; None if all are, or the file has no alpha channel."""
-    if path.suffix.lower() not in WITH_ALPHA:
-        return None
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
-        return None
-    valid = pixels[..., 3] >= _brightest(pixels) / 2
-    return None if valid.all() else np.asarray(valid, np.bool_)
-
-
-def mask_validity(mask: MaskFile, path: Path, size: tuple[int, int], photograph: str) -> Mask:
-    """(H, W) bool: the pixels that a mask file does not ignore.
-
-    A file of labels (0 and 1, say) ignores 0; one that uses the full range ignores what is below half.
-
-    Args:
-        path: the local file.
-        size: width and height of the photograph.
-        photograph: its name, for messages.
+    """(H, W) bool: pixels that are at least half opaque, as stored; None if all are.
 
     Raises:
-        CaptureError: the mask cannot be read, or has another shape than its photograph.
+        OSError: the file cannot be read.
     """
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise CaptureError("Mask", f"{mask.path}, the mask of {photograph}, cannot be read as a picture")
-    levels = _levels(pixels)
-    height, width = levels.shape
-    if abs(width / height / (size[0] / size[1]) - 1) > _SHAPE_TOLERANCE:
-        raise CaptureError(
-            "Mask", f"{mask.path} has {width}x{height} pixels, its photograph {photograph} {size[0]}x{size[1]}"
-        )
-    brightest = _brightest(pixels)
-    full = float(levels.max(initial=0)) > brightest / 2
-    light = levels > brightest / 2 if full else levels > 0
-    valid = light if mask.ignored == "black" else ~light
-    if (width, height) != size:
-        valid = cv2.resize(valid.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return np.asarray(valid, np.bool_)
+    alpha = opacity_of(path)
+    if alpha is None:
+        return None
+    valid = alpha >= _HALF
+    return None if valid.all() else valid
 
 
-def _brightest(pixels: NDArray[Any]) -> float:
-    """The largest level that pixels of this type can have."""
-    return float(np.iinfo(pixels.dtype.name).max) if pixels.dtype.kind == "u" else 1.0
+def mask_validity(
+    names: tuple[str, str], path: Path, photograph: Uint8Array, orientation: int
+) -> tuple[Mask, tuple[str, ...]]:
+    """(H, W) bool: the pixels of a photograph, as stored, that a mask file does not leave out; and notes.
 
+    Args:
+        names: of mask and photograph, for messages.
+        path: local file of the mask.
+        photograph: (H, W, 3), as stored.
+        orientation: EXIF's, by which a viewer turns the photograph.
 
-def _levels(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
-    """(H, W) brightness of a mask. Where its colours say nothing, its alpha channel is the mask."""
-    if pixels.ndim == 2:
-        return pixels.astype(np.float64)
-    if pixels.shape[2] in (2, 4):
-        colour, alpha = pixels[..., :-1].astype(np.float64).max(axis=-1), pixels[..., -1].astype(np.float64)
-        return alpha if colour.min() == colour.max() else np.minimum(colour, alpha)
-    return np.asarray(pixels.astype(np.float64).max(axis=-1))
+    Raises:
+        CaptureError: the mask cannot be read, has another shape than its photograph, or does not say what counts.
+    """
+    try:
+        cover = cover_of(stored_plane(path, names, photograph, orientation, WHAT_COUNTS), WHAT_COUNTS)
+    except SampleError as problem:
+        raise CaptureError(problem.reason, problem.message) from problem
+    valid = (cover.cover >= _HALF).astype(np.uint8)
+    size = photograph.shape[1], photograph.shape[0]
+    if valid.shape != photograph.shape[:2]:
+        valid = np.asarray(cv2.resize(valid, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    return valid > 0, cover.notes
 
 
 def filled(srgb: Uint8Array, valid: Mask) -> Uint8Array:
