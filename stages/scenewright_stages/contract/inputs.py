@@ -80,6 +80,7 @@ class InputKind:
             sample with added files, attributes and overrides.
         described: what a sample is, for the error that there is none; empty to name the suffixes.
         lone: file suffixes that the lister takes as an input of its own, such as a video's.
+        masks: whether masks may lie beside samples, so that labels of other programs are named with a way to make some.
         lister: replaces all of the above if it returns samples; it returns None for an input that is not of its kind.
     """
 
@@ -91,4 +92,5 @@ class InputKind:
     entry: type[Params] | None = None
     read_entry: Callable[[Listed, Mapping[str, Any], Collection[str]], Listed] | None = None
     lone: tuple[str, ...] = ()
+    masks: bool = False
     lister: Callable[[InputView], Iterable[Listed] | None] | None = None

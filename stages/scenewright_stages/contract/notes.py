@@ -56,6 +56,8 @@ def reason_for(key: str, otherwise: str) -> str:
         return "a video is a capture of its own: name it as the input of reconstruct"
     if name.endswith(PICTURE_ENDINGS):
         return otherwise
+    if name.endswith((".npy", ".npz")):
+        return "arrays are not read: save them as pictures"
     return "text for people" if name.endswith(_TEXTS) else "of no kind that is read here"
 
 

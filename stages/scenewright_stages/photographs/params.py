@@ -33,7 +33,11 @@ MASK_ENDINGS = tuple(
     f"{mark}{word}{suffix}" for word in ("mask", "alpha", "matte") for suffix in PICTURE_SUFFIXES for mark in "._-"
 )
 """How the mask of a photo is named, after the photo's stem and in any case; the first that is there is read."""
-MASK_FOLDERS = ("masks", "mask", "alpha", "alphas", "matte", "mattes")
+MASK_FOLDERS = (
+    "masks", "mask", "alpha", "alphas", "matte", "mattes", "segmentationobject", "segmentationclass", "segmentation",
+    "segmentations", "groundtruth", "ground_truth", "gt",
+)  # fmt: skip
+"""Folders that hold nothing but masks, named as their photos."""
 MaskPolarity = Annotated[
     Literal["auto", "white", "black"],
     Field(

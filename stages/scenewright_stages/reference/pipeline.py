@@ -448,7 +448,7 @@ PIPELINE = Pipeline(
     name="referenceObject",
     kind="DatasetJob",
     params=ReferenceObjectParams,
-    input=InputKind(suffixes=PICTURE_SUFFIXES, lister=list_objects),
+    input=InputKind(suffixes=PICTURE_SUFFIXES, masks=True, lister=list_objects),
     stages=stages,
     inputs=named_inputs,
     retries_per_sample=3,

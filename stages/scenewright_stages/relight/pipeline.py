@@ -210,6 +210,7 @@ PIPELINE = Pipeline(
         folders={"mask": MASK_FOLDERS},
         listings=True,
         entry=MaskEntry,
+        masks=True,
     ),
     stages=stages,
     examples=({"caption": {"backend": "classic"}},),

@@ -15,6 +15,7 @@ from scenewright_stages.contract.inputs import InputKind, Listed
 from scenewright_stages.contract.naming import Present, digest_of, paired_files, sidecars_of, unique_ids
 from scenewright_stages.contract.notes import found_and_not_used, is_unread_picture, needs_no_note, reason_for
 from scenewright_stages.contract.samples import SOURCE
+from scenewright_stages.worker.index.annotations import Read, labels_of_programs
 
 INDICES_FIELD = "spec.input.select.indices"
 
@@ -49,9 +50,17 @@ def unaccounted_files(keys: Iterable[str], listed: Sequence[Listed]) -> tuple[st
     return tuple(key for key in left if whole or is_unread_picture(key))
 
 
-def input_notes(ignored: Iterable[str]) -> tuple[str, ...]:
-    """The note on files that belong to no sample."""
-    note = found_and_not_used({key: reason_for(key, "neither sample nor sidecar") for key in ignored})
+def input_notes(ignored: Sequence[str], read: Read | None = None) -> tuple[str, ...]:
+    """The note on files that belong to no sample.
+
+    Args:
+        ignored: keys of these files.
+        read: their content, to name labels of other programs with a way to make masks of them; None where no mask is
+            read.
+    """
+    labels = labels_of_programs(ignored, read) if read is not None else {}
+    reasons = {key: labels.get(key) or reason_for(key, "neither sample nor sidecar") for key in ignored}
+    note = found_and_not_used(reasons)
     return (note,) if note else ()
 
 

@@ -111,10 +111,11 @@ def read_input(task: Task, pipeline: Pipeline, output: Store) -> InputListing:
         resolver = _Resolver(view, cache, pipeline)
         with ThreadPoolExecutor(HASHERS) as pool:
             samples = tuple(pool.map(resolver.sample, chosen))
+        notes = input_notes(ignored, view.read if pipeline.input.masks else None)
     except StoreError as problem:
         raise refused_at_start(INPUT_FIELD, problem) from problem
     _refuse_repeated(samples, task.input.uri)
-    return InputListing(samples, ignored, input_notes(ignored), cache)
+    return InputListing(samples, ignored, notes, cache)
 
 
 def _view(uri: str, output: Store, hosts: Sequence[str]) -> View:
