@@ -158,7 +158,7 @@ def _counted_classes(plane: MaskPlane, values: NDArray[Any], found: NDArray[Any]
     if void and not _is_void(values):
         raise _UnclearError(f"it holds {_listed(values)}: areas of 255 beside class numbers")
     inside = (values != 0) & ~(void & (values == VOID))
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(numbers) > 1:
         notes = (f"{plane.name}: classes {', '.join(map(str, numbers[:_FEW]))} count, and 0 does not",)
     return MaskCover(_bytes(_without_void(inside, values == VOID) if void else inside), False, notes)
