@@ -152,10 +152,9 @@ def test_a_rotation_between_any_two_directions_is_proper() -> None:
 def test_a_scene_without_cameras_is_circled_and_all_of_it_is_seen(ply: Path) -> None:
     source: Source = read_source(ply, ())
     assert source.flown == "orbit" and "assumed" in source.up_from
-    for camera in orbit(source.scene, source.up, count=5):
-        local = (
-            source.scene.means.double().numpy() @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]
-        )
+    means = source.splats.scene().means.double().numpy()
+    for camera in orbit(source.splats, source.up, count=5):
+        local = means @ camera.camera_from_world[:3, :3].T + camera.camera_from_world[:3, 3]
         assert (local[:, 2] > 0).mean() > 0.99
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scenewright_stages.vision.gaussians.formats import foreign_ply
 from scenewright_stages.vision.gaussians.formats.errors import FormatError
 from scenewright_stages.vision.gaussians.formats.foreign_ply import read_foreign_ply
 from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.ply import property_names
 
 COUNT = 7
-TYPES = {"float": "f4", "double": "f8", "uchar": "u1", "int": "i4"}
+TYPES = {"float": "f4", "double": "f8", "uchar": "u1", "ushort": "u2", "int": "i4"}
 
 
 @dataclass
@@ -81,7 +83,7 @@ def test_every_spelling_of_a_scene_reads_as_the_same_scene(
     after = "element face 0\nproperty list uchar int vertex_indices\n" if faces else ""
     file = PlyFile(order, given_columns, dict.fromkeys(double, "double"), after=after)
     found = read_foreign_ply(file.write(tmp_path_factory.mktemp("ply") / "theirs.ply"))
-    scene = found.scene
+    scene = found.scene()
     assert np.array_equal(scene.means.numpy(), np.stack([columns[axis] for axis in "xyz"], axis=1))
     assert np.array_equal(scene.opacity_logits.numpy(), columns["opacity"])
     assert np.array_equal(scene.quaternions.numpy()[:, 3], columns["rot_3"])
@@ -102,19 +104,90 @@ def test_splats_that_cannot_be_drawn_are_left_out_and_counted(tmp_path: Path) ->
         columns[name][4] = 0
     columns["z"][5] = 1e9
     found = read_foreign_ply(PlyFile(columns=columns).write(tmp_path / "theirs.ply"))
-    assert len(found.scene) == 2
-    assert np.isfinite(found.scene.opacity_logits.numpy()).all() and found.scene.opacity_logits[0] == 20
+    scene = found.scene()
+    assert len(scene) == found.count == 2
+    assert np.isfinite(scene.opacity_logits.numpy()).all() and scene.opacity_logits[0] == 20
     counts = [int(re.search(r": (\d+) of 7 splats", note)[1]) for note in found.notes]  # type: ignore[index]
     assert sorted(counts) == [1, 1, 3]
 
 
-def test_colours_may_be_bytes(tmp_path: Path) -> None:
-    columns = {name: values for name, values in splats().items() if not name.startswith("f_dc")}
-    columns |= {"red": np.full(COUNT, 255), "green": np.zeros(COUNT), "blue": np.full(COUNT, 51)}
-    file = PlyFile(columns=columns, kinds=dict.fromkeys(("red", "green", "blue"), "uchar"))
+def test_splats_of_impossible_size_or_colour_are_left_out(tmp_path: Path) -> None:
+    columns = {name: values.astype(np.float64) for name, values in splats().items()}
+    columns["scale_0"][0], columns["f_dc_1"][1], columns["y"][2] = 100, 1e30, 1e300
+    file = PlyFile(columns=columns, kinds=dict.fromkeys(columns, "double"))
     found = read_foreign_ply(file.write(tmp_path / "theirs.ply"))
-    assert np.allclose(found.scene.spherical_harmonics[0, 0].numpy() * C0 + 0.5, [1, 0, 0.2], atol=1e-6)
+    assert found.count == 4
+    assert [note.split(" splats ")[1].split()[0] for note in found.notes] == ["with", "larger", "with"]
+
+
+@pytest.mark.parametrize(("kind", "most"), [("uchar", 255), ("ushort", 65535), ("float", 1.0)])
+def test_colours_may_be_whole_numbers_or_shares(kind: str, most: float, tmp_path: Path) -> None:
+    columns = {name: values for name, values in splats().items() if not name.startswith("f_dc")}
+    columns |= {"red": np.full(COUNT, most), "green": np.zeros(COUNT), "blue": np.full(COUNT, most * 0.2)}
+    file = PlyFile(columns=columns, kinds=dict.fromkeys(("red", "green", "blue"), kind))
+    found = read_foreign_ply(file.write(tmp_path / "theirs.ply"))
+    assert np.allclose(found.scene().spherical_harmonics[0, 0].numpy() * C0 + 0.5, [1, 0, 0.2], atol=1e-5)
     assert "f_dc" in found.notes[0]
+
+
+@pytest.mark.parametrize("order", ["binary_little_endian", "ascii"])
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        (b"ply\nformat", b"ply\ncomment by a program that writes comments first\nformat"),
+        (b"end_header\n", b"end_header\r\n"),
+        (b"float x\n", b"float x\r\n"),
+    ],
+)
+def test_liberties_with_the_header_are_understood(order: str, written: bytes, instead: bytes, tmp_path: Path) -> None:
+    path = PlyFile(order, splats()).write(tmp_path / "theirs.ply")
+    path.write_bytes(path.read_bytes().replace(written, instead, 1))
+    assert read_foreign_ply(path).count == COUNT
+
+
+def test_empty_lines_in_text_are_skipped(tmp_path: Path) -> None:
+    path = PlyFile("ascii", splats()).write(tmp_path / "theirs.ply")
+    path.write_bytes(path.read_bytes().replace(b"end_header\n", b"end_header\n\n"))
+    assert read_foreign_ply(path).count == COUNT
+
+
+def test_discs_of_two_scales_are_thin_splats(tmp_path: Path) -> None:
+    columns = without("scale_2")
+    found = read_foreign_ply(PlyFile(columns=columns).write(tmp_path / "theirs.ply"))
+    sizes = np.exp(found.scene().log_scales.numpy())
+    assert np.allclose(sizes[:, 2], sizes[:, :2].min(axis=1) / 100, rtol=1e-5)
+    assert "discs" in found.notes[0]
+
+
+def test_compressed_ply_is_read_under_any_name(tmp_path: Path) -> None:
+    ends = ("min_x", "min_y", "min_z", "max_x", "max_y", "max_z")
+    chunk = [*ends, *(name.replace("_", "_scale_") for name in ends)]
+    header = "ply\nformat binary_little_endian 1.0\nelement chunk 1\n"
+    header += "".join(f"property float {name}\n" for name in chunk)
+    packed = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
+    header += "element vertex 2\n" + "".join(f"property uint {name}\n" for name in packed) + "end_header\n"
+    ranges = np.array([0, 0, 0, 2, 2, 2, -5, -5, -5, -3, -3, -3], "<f4")
+    codes = np.array([[0, 1 << 29 | 1 << 19 | 1 << 9, 0, 0xFF0000FF], [0xFFFFFFFF] * 4], "<u4")
+    path = tmp_path / "theirs.ply"
+    path.write_bytes(header.encode() + ranges.tobytes() + codes.tobytes())
+    found = read_foreign_ply(path)
+    assert found.count == 2 and not found.notes
+    assert np.allclose(found.scene().means.numpy(), [[0, 0, 0], [2, 2, 2]])
+
+
+def test_a_file_is_read_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = splats(4)
+    columns["x"][2] = np.nan
+    for order in ("binary_big_endian", "ascii"):
+        path = PlyFile(order, columns).write(tmp_path / "theirs.ply")
+        whole = read_foreign_ply(path).scene()
+        with monkeypatch.context() as patched:
+            patched.setattr(foreign_ply, "_PART", 3)
+            patched.setattr(foreign_ply, "_TEXT_PART", 3)
+            found = read_foreign_ply(path)
+            assert [len(part) for part in found.parts()] == [2, 3, 1]
+            for name, tensor in found.scene().tensors.items():
+                assert torch.equal(tensor, whole.tensors[name])
 
 
 def without(*names: str) -> dict[str, np.ndarray]:
@@ -148,14 +221,26 @@ REFUSED: dict[str, tuple[Callable[[], PlyFile], str]] = {
         r"property neighbours is a list",
     ),
     "named twice": (lambda: PlyFile(columns=splats(), after="property float x\n"), r"names property x of vertex twice"),
-    "a type": (lambda: PlyFile(columns=splats(), after="property half w\n"), r"not understood: property half w"),
-    "a format": (lambda: PlyFile("binary_middle_endian", splats()), r"not a PLY file"),
+    "a type": (lambda: PlyFile(columns=splats(), after="property quad w\n"), r"not understood: property quad w"),
+    "a format": (lambda: PlyFile("binary_middle_endian", splats()), r"not a PLY file of a known format: binary_middle"),
     "faces first": (lambda: PlyFile(columns=splats(), before="element face 0\n"), r"face precedes vertex"),
-    "compressed": (
+    "compressed without its ranges": (
         lambda: PlyFile(columns={"packed_position": np.zeros(3)}, kinds={"packed_position": "int"}),
-        r"compressed PLY: rename it",
+        r"has no packed splats",
+    ),
+    "colours of neither kind": (
+        lambda: PlyFile(columns=without("f_dc_0") | dict.fromkeys(("red", "green", "blue"), np.full(COUNT, 200.0))),
+        r"red is above 1: .* or as uchar",
     ),
 }
+
+
+@pytest.mark.parametrize("order", ["binary_little_endian", "ascii"])
+def test_a_file_that_promises_too_much_is_refused_before_memory_is_taken(order: str, tmp_path: Path) -> None:
+    path = PlyFile(order, splats()).write(tmp_path / "theirs.ply")
+    path.write_bytes(path.read_bytes().replace(b"vertex 7", b"vertex 10000000000000"))
+    with pytest.raises(FormatError, match="ends after 7 of 10000000000000 splats: it was cut off"):
+        read_foreign_ply(path)
 
 
 @pytest.mark.parametrize("case", REFUSED)

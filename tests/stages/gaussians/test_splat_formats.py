@@ -116,7 +116,8 @@ def test_splat_files_keep_everything_but_harmonics_and_splat_transform_reads_the
 
 def test_the_finest_level_of_detail_is_the_scene(tmp_path: Path) -> None:
     scene = scene_of(0, count=1200)
-    write_lod(scene, tmp_path / "lod")
+    write_ply(scene, tmp_path / "scene.ply")
+    write_lod(tmp_path / "scene.ply", len(scene), tmp_path / "lod")
     found = differences(read_finest(tmp_path / "lod"), scene)
     assert all(found[each] <= LIMITS[each] for each in found), found
     assert len(list((tmp_path / "lod").glob("*/meta.json"))) >= 3

@@ -42,8 +42,6 @@ _LEAST_ALIKE = 30.0
 """dB to the PLY below which a file does not hold the scene: a reader or a writer has misunderstood it."""
 _ASSUMED_QUALITY = 30.0
 """dB of a scene against photographs, where none are known."""
-_PART = 250_000
-"""Splats that are written at a time."""
 _TURN_Z = np.diag([-1.0, -1.0, 1.0])
 """splat-transform turns a PLY so, which makes y up in GLB files."""
 
@@ -57,7 +55,7 @@ class _Format:
         axes: that frame, in words.
     """
 
-    write: Callable[[Source, GaussianScene, Path, ExportParams], None]
+    write: Callable[[Source, Path, ExportParams], None]
     read: Callable[[Path], GaussianScene]
     turn: Callable[[Source], Float64Array] = lambda source: np.eye(3)
     axes: str = "those of the PLY"
@@ -90,15 +88,15 @@ def write_formats(
     if not names:
         return written
     judge = _Judge(source, renderer)
-    size = source.path.stat().st_size
+    size = source.splats.path.stat().st_size
     for number, name in enumerate(names):
         progress(number / len(names), f"writing {name}")
         ((output, file),) = TARGETS[name].files.items()
         path, form = folder / file.rstrip("/"), _FORMATS[name]
-        form.write(source, source.scene, path, params)
+        form.write(source, path, params)
         found = form.read(path)
-        if len(found) != len(source.scene):
-            raise FormatError(f"{path.name} holds {len(found)} of {len(source.scene)} splats when read back")
+        if len(found) != source.splats.count:
+            raise FormatError(f"{path.name} holds {len(found)} of {source.splats.count} splats when read back")
         turn = form.turn(source)
         quality = judge.compare(found, turn, path.name)
         del found
@@ -124,8 +122,9 @@ class _Judge:
         self._cameras = [source.cameras[pick] for pick in picks]
         step = max(1, -(-len(source.pictures) // _JUDGED_PICTURES))
         self._pictures = list(source.pictures)[::step]
-        self._frames = [self._draw(source.scene, camera) for camera in self._cameras]
-        self._quality = self._against_pictures(source.scene, np.eye(3))
+        scene = source.splats.scene()
+        self._frames = [self._draw(scene, camera) for camera in self._cameras]
+        self._quality = self._against_pictures(scene, np.eye(3))
 
     def compare(self, scene: GaussianScene, turn: Float64Array, name: str) -> dict[str, Any]:
         """How alike a scene is to the PLY, and what it loses against photographs, in dB.
@@ -199,56 +198,65 @@ def _size(path: Path) -> int:
 
 def _via_splat_transform(
     turn: Callable[[Source], Float64Array], options: Sequence[str] = ()
-) -> Callable[[Source, GaussianScene, Path, ExportParams], None]:
+) -> Callable[[Source, Path, ExportParams], None]:
     """A writer that hands splat-transform the scene as a PLY, turned by `turn`."""
 
-    def write(source: Source, scene: GaussianScene, path: Path, params: ExportParams) -> None:
+    def write(source: Source, path: Path, params: ExportParams) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             ply = Path(scratch) / "scene.ply"
-            _write_turned(scene, turn(source), ply)
+            _write_ply(source, ply, turn(source))
             convert(ply, path, options)
 
     return write
 
 
-def _write_turned(scene: GaussianScene, turn: Float64Array, path: Path) -> None:
-    """Writes a turned scene as PLY, part by part: millions of splats are never copied whole."""
+def _write_ply(source: Source, path: Path, turn: Float64Array | None = None, harmonics: int | None = None) -> None:
+    """Writes the scene as PLY, part by part: millions of splats are never held whole.
+
+    Args:
+        turn: (3, 3) rotation to the frame of the file.
+        harmonics: coefficients to pad or cut to; None for those that there are.
+    """
+    count = harmonics or source.splats.harmonics
     with path.open("wb") as file:
-        file.write(ply_header(len(scene), scene.spherical_harmonics.shape[1]))
-        for start in range(0, len(scene), _PART):
-            file.write(ply_table(_turned(scene.select(slice(start, start + _PART)), turn)).tobytes())
+        file.write(ply_header(source.splats.count, count))
+        for part in source.splats.parts():
+            file.write(ply_table(_turned(part, turn).with_harmonics(count)).tobytes())
 
 
-def _turned(scene: GaussianScene, turn: Float64Array) -> GaussianScene:
-    return scene if np.array_equal(turn, np.eye(3)) else rotated(scene, turn)
+def _turned(scene: GaussianScene, turn: Float64Array | None) -> GaussianScene:
+    return scene if turn is None or np.array_equal(turn, np.eye(3)) else rotated(scene, turn)
 
 
-def _write_glb(source: Source, scene: GaussianScene, path: Path, params: ExportParams) -> None:
-    _via_splat_transform(lambda each: each.level)(source, scene, path, params)
+def _write_glb(source: Source, path: Path, params: ExportParams) -> None:
+    _via_splat_transform(lambda each: each.level)(source, path, params)
     annotate_glb(path, source.copyright, scene_facts(source))
 
 
-def _write_usdc(source: Source, scene: GaussianScene, path: Path, params: ExportParams) -> None:
+def _write_usdc(source: Source, path: Path, params: ExportParams) -> None:
     facts = {
         name: value if isinstance(value, str) else json.dumps(value) for name, value in scene_facts(source).items()
     }
-    write_usdc(_turned(scene, _y_up(source)), path, facts, source.copyright)
+    write_usdc(_turned(source.splats.scene(), _y_up(source)), path, facts, source.copyright)
 
 
-def _write_usdz(source: Source, scene: GaussianScene, path: Path, params: ExportParams) -> None:
+def _write_usdz(source: Source, path: Path, params: ExportParams) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         usdc = Path(scratch) / "scene.usdc"
-        _write_usdc(source, scene, usdc, params)
+        _write_usdc(source, usdc, params)
         write_usdz(usdc, path)
 
 
-def _write_padded(source: Source, scene: GaussianScene, path: Path, params: ExportParams) -> None:
+def _write_padded(source: Source, path: Path, params: ExportParams) -> None:
     degree = 3 if params.harmonics is None else params.harmonics
-    with path.open("wb") as file:
-        file.write(ply_header(len(scene), (degree + 1) ** 2))
-        for start in range(0, len(scene), _PART):
-            part = scene.select(slice(start, start + _PART)).with_harmonics((degree + 1) ** 2)
-            file.write(ply_table(part).tobytes())
+    _write_ply(source, path, harmonics=(degree + 1) ** 2)
+
+
+def _write_lod(source: Source, path: Path, params: ExportParams) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        finest = Path(scratch) / "0.ply"
+        _write_ply(source, finest)
+        write_lod(finest, source.splats.count, path)
 
 
 def _as_it_is(source: Source) -> Float64Array:
@@ -269,9 +277,9 @@ _FORMATS: dict[str, _Format] = {
     "sog": _Format(_via_splat_transform(_as_it_is), read_sog),
     "compressed-ply": _Format(_via_splat_transform(_as_it_is), read_compressed_ply),
     "ply": _Format(_write_padded, read_ply),
-    "splat": _Format(lambda source, scene, path, params: write_splat(scene, path), read_splat),
+    "splat": _Format(lambda source, path, params: write_splat(source.splats.scene(), path), read_splat),
     "glb": _Format(_write_glb, read_glb, _glb_frame, "y up, as in glTF"),
     "usdc": _Format(_write_usdc, read_usd, _y_up, _OPENGL),
     "usdz": _Format(_write_usdz, read_usd, _y_up, _OPENGL),
-    "lod": _Format(lambda source, scene, path, params: write_lod(scene, path), read_finest),
+    "lod": _Format(_write_lod, read_finest),
 }

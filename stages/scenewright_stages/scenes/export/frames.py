@@ -56,7 +56,7 @@ def write_frames(source: Source, params: FramesParams, folder: Path, renderer: R
     cameras = path_of(source, params)
     root = folder / TARGETS["frames"].files["frames"].rstrip("/")
     root.mkdir()
-    scene = source.scene.to(renderer.device)
+    scene = source.splats.scene().to(renderer.device)
     sink = _Shards(root, params.shard)
     covered = []
     for number, frame in enumerate(drawn(scene, cameras, renderer)):
@@ -105,7 +105,8 @@ def path_of(source: Source, params: FramesParams) -> list[Camera]:
 
 def _orbit(source: Source, lens: Camera, count: int) -> list[Camera]:
     first = source.cameras[0]
-    local = source.scene.means.double().numpy() @ first.camera_from_world[:3, :3].T + first.camera_from_world[:3, 3]
+    means = np.concatenate([part.means.double().numpy() for part in source.splats.parts()])
+    local = means @ first.camera_from_world[:3, :3].T + first.camera_from_world[:3, 3]
     ahead = local[local[:, 2] > 0]
     distance = float(np.median(ahead[:, 2])) if len(ahead) else 1.0
     middle = first.position + distance * first.world_from_camera[:3, 2]

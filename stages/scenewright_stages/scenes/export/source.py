@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from scenewright_stages.backends.runtime.registry import find_backend
 from scenewright_stages.contract.pipeline import StageSpec
-from scenewright_stages.vision.gaussians.formats.foreign_ply import read_foreign_ply
+from scenewright_stages.vision.gaussians.formats.foreign_ply import SplatFile, read_foreign_ply
 from scenewright_stages.vision.gaussians.objective import View
-from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera, look_at
 from scenewright_stages.vision.types import Float64Array
 
@@ -34,9 +33,11 @@ _ORBIT_VIEWS, _ORBIT_WIDTH, _ORBIT_HEIGHT, _ORBIT_DEGREES = 24, 480, 320, 60.0
 class Source:
     """A scene to export.
 
+    The splats stay in the file: whoever needs them reads them, and lets them go before another program starts or a
+    file is read back. So memory holds one copy of the scene, however many formats are written.
+
     Attributes:
-        path: its PLY file.
-        scene: what the file holds, on the CPU.
+        splats: its PLY file.
         cameras: along its flight, in the frame of the file.
         flown: where the cameras are from: ``flight``, or ``orbit`` if nothing but the PLY is known.
         pictures: views of photographs, against which losses are measured; may be empty.
@@ -47,8 +48,7 @@ class Source:
         notes: what the user must know of the file itself.
     """
 
-    path: Path
-    scene: GaussianScene
+    splats: SplatFile
     cameras: Sequence[Camera]
     flown: str
     up: Float64Array
@@ -84,20 +84,19 @@ def read_source(
         FormatError: the file holds no splats.
         OSError: it cannot be read.
     """
-    found = read_foreign_ply(path)
+    splats = read_foreign_ply(path)
     direction, reason = _up(up, cameras)
     flown = "flight" if cameras else "orbit"
     return Source(
-        path,
-        found.scene,
-        cameras or orbit(found.scene, direction),
+        splats,
+        cameras or orbit(splats, direction),
         flown,
         direction,
         reason,
         pictures,
         copyright_text,
         models_of(stages),
-        found.notes,
+        splats.notes,
     )
 
 
@@ -129,13 +128,14 @@ def rotation_between(first: ArrayLike, second: ArrayLike) -> Float64Array:
 
 
 def orbit(
-    scene: GaussianScene,
+    splats: SplatFile,
     up: NDArray[np.float64],
     count: int = _ORBIT_VIEWS,
     size: tuple[int, int] = (_ORBIT_WIDTH, _ORBIT_HEIGHT),
 ) -> list[Camera]:
     """Cameras on a circle around a scene of which nothing else is known, a little above its middle."""
-    means = scene.means[:: max(1, len(scene) // 100_000)].double().numpy()
+    step = max(1, splats.count // 100_000)
+    means = np.concatenate([part.means[::step].double().numpy() for part in splats.parts()])
     low, high = np.percentile(means, (5, 95), axis=0)
     middle, reach = (low + high) / 2, max(float(np.linalg.norm(high - low)), 1e-3)
     return circle(middle, up, reach, count, Camera.from_field_of_view(*size, _ORBIT_DEGREES))

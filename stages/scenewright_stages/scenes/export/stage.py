@@ -97,8 +97,8 @@ def export_scene(
         written.notes += part.notes
         formats |= part.metrics
         files |= part.files
-    metrics = {"formats": formats, "splats": len(source.scene), "path": source.flown}
-    metadata = {**scene_facts(source), "files": files, "source": source.path.name, "writers": _writers()}
+    metrics = {"formats": formats, "splats": source.splats.count, "path": source.flown}
+    metadata = {**scene_facts(source), "files": files, "source": source.splats.path.name, "writers": _writers()}
     for name, content in (("metrics", metrics), ("metadata", metadata)):
         path = folder / f"{name}.json"
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

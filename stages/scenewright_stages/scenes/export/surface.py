@@ -52,7 +52,7 @@ def write_surface(source: Source, params: MeshParams, folder: Path, renderer: Re
     Raises:
         FormatError: the scene has no surface, or a file does not hold it when read back.
     """
-    scene = source.scene.to(renderer.device)
+    scene = source.splats.scene().to(renderer.device)
     turn = np.asarray(Y_UP @ source.level, np.float64)
     cameras = surveying(scene, source, params.views, renderer)
     try:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.gaussians.formats.errors import FormatError
-from scenewright_stages.vision.gaussians.formats.foreign_ply import parse_elements
+from scenewright_stages.vision.gaussians.formats.ply_elements import parse_elements
 from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 

@@ -7,6 +7,7 @@ linear in these files, rotations are xyzw, y is up.
 from __future__ import annotations
 
 import json
+import mmap
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,9 @@ def read_glb_parts(path: Path) -> tuple[dict[str, Any], memoryview]:
     Raises:
         FormatError: it is not a whole GLB file of version 2.
     """
-    data = memoryview(path.read_bytes())
+    # Mapped and not read: a scene of millions of splats has gigabytes.
+    with path.open("rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b"")
     if len(data) < _HEADER.size + _CHUNK.size:
         raise FormatError(f"{path.name} is not a GLB file")
     magic, version, total = _HEADER.unpack_from(data)
@@ -97,13 +100,20 @@ def annotate_glb(path: Path, copyright_text: str, extras: Mapping[str, Any]) -> 
     if copyright_text:
         asset["copyright"] = copyright_text
     asset["extras"] = dict(extras)
-    write_glb(path, document, bytes(binary))
+    # The new file takes the old one's name when it is whole: the splats are still being read from the old one.
+    completed = path.with_name(f".{path.name}")
+    write_glb(completed, document, binary)
+    completed.replace(path)
 
 
-def write_glb(path: Path, document: Mapping[str, Any], binary: bytes) -> None:
+def write_glb(path: Path, document: Mapping[str, Any], binary: bytes | memoryview) -> None:
     """Writes a GLB file of one JSON and one binary chunk."""
     text = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
     text += b" " * (-len(text) % 4)
-    binary += b"\0" * (-len(binary) % 4)
-    chunks = _CHUNK.pack(len(text), b"JSON") + text + _CHUNK.pack(len(binary), b"BIN\0") + binary
-    path.write_bytes(_HEADER.pack(b"glTF", 2, _HEADER.size + len(chunks)) + chunks)
+    filling = b"\0" * (-len(binary) % 4)
+    length = len(binary) + len(filling)
+    with path.open("wb") as file:
+        file.write(_HEADER.pack(b"glTF", 2, _HEADER.size + 2 * _CHUNK.size + len(text) + length))
+        file.write(_CHUNK.pack(len(text), b"JSON") + text + _CHUNK.pack(length, b"BIN\0"))
+        file.write(binary)
+        file.write(filling)

@@ -6,7 +6,6 @@ splat-transform thins the scene out for each further level and writes all of the
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from scenewright_stages.vision.gaussians.formats.errors import FormatError
 from scenewright_stages.vision.gaussians.formats.sog import read_sog
 from scenewright_stages.vision.gaussians.formats.splat_transform import convert
-from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 META = "lod-meta.json"
@@ -24,19 +22,16 @@ _LEAST = 1000
 """A scene with fewer splats has one level: a quarter of it would show nothing."""
 
 
-def write_lod(scene: GaussianScene, folder: Path) -> None:
-    """Writes a scene and two coarser levels into a folder."""
+def write_lod(finest: Path, count: int, folder: Path) -> None:
+    """Writes a PLY of so many splats and two coarser levels into a folder. The levels are made beside the PLY."""
     folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        finest = Path(scratch) / "0.ply"
-        write_ply(scene, finest)
-        levels = [finest]
-        for number, share in enumerate(_SHARES if len(scene) >= _LEAST else (), start=1):
-            levels.append(Path(scratch) / f"{number}.ply")
-            convert(finest, levels[-1], before_target=("--decimate", share))
-        first, *others = levels
-        tagged = [text for number, each in enumerate(others, start=1) for text in (str(each), "-l", str(number))]
-        convert(first, folder / META, before_target=("-l", "0", *tagged))
+    levels = [finest]
+    for number, share in enumerate(_SHARES if count >= _LEAST else (), start=1):
+        levels.append(finest.with_name(f"{number}.ply"))
+        convert(finest, levels[-1], before_target=("--decimate", share))
+    first, *others = levels
+    tagged = [text for number, each in enumerate(others, start=1) for text in (str(each), "-l", str(number))]
+    convert(first, folder / META, before_target=("-l", "0", *tagged))
 
 
 def read_finest(folder: Path) -> GaussianScene:
