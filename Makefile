@@ -1,6 +1,8 @@
 # Thin: each target calls a tool or a script. `make run` and `make test` set up all that they need.
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
+# Some machines ask Python not to store bytecode. A process that imports torch would then compile for seconds each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run motorcycle reconstruct world test proofs test-node test-fast lint format bench generate images release cluster cluster-down soak setup setup-dev clean
 
