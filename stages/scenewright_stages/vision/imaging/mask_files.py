@@ -234,7 +234,7 @@ def _upright(values: NDArray[Any], turn: int, orientation: int) -> list[NDArray[
 
 def _same_shape(values: NDArray[Any], photo: Uint8Array) -> bool:
     (height, width), (tall, wide) = values.shape, photo.shape[:2]
-    return abs(width / height / (wide / tall) - 1) <= _SHAPE_TOLERANCE
+    return bool(abs(width / height / (wide / tall) - 1) <= _SHAPE_TOLERANCE)
 
 
 def _sharper(photo: Uint8Array, found: list[NDArray[Any]]) -> int | None:
