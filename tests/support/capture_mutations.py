@@ -45,7 +45,9 @@ def mutations(name: str, files: Files, random: np.random.Generator) -> Iterator[
         yield Mutation(f"{name}: without {key}", others, (key, PurePosixPath(key).name, stem))
         renamed = key.replace(PurePosixPath(key).name, f"renamed{PurePosixPath(key).suffix}")
         yield Mutation(f"{name}: {key} renamed", {**others, renamed: files[key]}, (key, renamed, "renamed", stem))
-        at = int(random.integers(1, max(2, len(files[key]) - 1)))
+        # Without its last chunk alone a PNG still has all pixels.
+        longest = 3 * len(files[key]) // 4 if key.endswith(".png") else len(files[key]) - 1
+        at = int(random.integers(1, max(2, longest)))
         yield Mutation(f"{name}: {key} cut at {at}", {**files, key: files[key][:at]}, (key, PurePosixPath(key).name))
     for extra in _EXTRAS:
         if extra not in files:

@@ -311,6 +311,9 @@ _PAINTED_BACKGROUND = Rule(
 )
 
 
+_SCENES_GUIDANCE = _no_guidance("flux2-klein")
+
+
 class ScenesParams(Params):
     """Step 4: every view in every scene."""
 
@@ -395,7 +398,7 @@ class ScenesParams(Params):
             ({"objectScale": [0.01, 0.4]},),
         ),
         _PAINTED_BACKGROUND,
-        _no_guidance("flux2-klein"),
+        _SCENES_GUIDANCE,
     )
 
     @property

@@ -15,6 +15,8 @@ from scenewright_stages.scenes.export.frames import drawn, write_frames
 from scenewright_stages.scenes.export.source import Y_DOWN, Y_UP, Source
 from scenewright_stages.scenes.export.surface import Z_UP, write_surface
 from scenewright_stages.vision.gaussians.cpu_renderer import CpuRenderer
+from scenewright_stages.vision.gaussians.formats.foreign_ply import read_foreign_ply
+from scenewright_stages.vision.gaussians.ply import write_ply
 from scenewright_stages.vision.gaussians.surface.fusion import DepthView, facing_of, fused
 from scenewright_stages.vision.gaussians.surface.meshes import Mesh, read_mesh_glb, read_stl, triangulated
 from scenewright_stages.vision.gaussians.surface.walking import Capsule
@@ -24,8 +26,10 @@ MEDIAN, MOST = 0.05, 0.15
 """Metres: half of the surface, and 95 % of it, must be as close to the true one."""
 
 
-def source_of(room: KnownRoom) -> Source:
-    return Source(Path("room.ply"), room.scene, room.cameras, "flight", Y_DOWN, "given", copyright="nobody")
+def source_of(room: KnownRoom, folder: Path) -> Source:
+    write_ply(room.scene, folder / "room.ply")
+    splats = read_foreign_ply(folder / "room.ply")
+    return Source(splats, room.cameras, "flight", Y_DOWN, "given", copyright="nobody")
 
 
 def true_points(room: KnownRoom) -> np.ndarray:
@@ -69,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def metrics(room: KnownRoom, folder: Path) -> dict[str, object]:
     params = MeshParams(views=36, triangles=30_000)
-    return dict(write_surface(source_of(room), params, folder, CpuRenderer()).metrics["mesh"])
+    return dict(write_surface(source_of(room, folder), params, folder, CpuRenderer()).metrics["mesh"])
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +147,7 @@ def test_depth_and_normals_of_frames_are_those_of_the_room(room: KnownRoom) -> N
 @pytest.mark.parametrize("layout", ["nerfstudio", "colmap", "kitti"])
 def test_frames_are_laid_out_as_their_loaders_read_them(room: KnownRoom, layout: str, tmp_path: Path) -> None:
     params = FramesParams.model_validate({"layout": layout, "count": 3, "width": 32})
-    written = write_frames(source_of(room), params, tmp_path, CpuRenderer())
+    written = write_frames(source_of(room, tmp_path), params, tmp_path, CpuRenderer())
     root = written.outputs["frames"]
     poses = READERS[layout](root)
     expected = [room.cameras[number].world_from_camera for number in (0, 8, 15)]
@@ -153,7 +157,7 @@ def test_frames_are_laid_out_as_their_loaders_read_them(room: KnownRoom, layout:
 
 def test_frames_come_in_shards(room: KnownRoom, tmp_path: Path) -> None:
     params = FramesParams(count=3, width=32, shard=2)
-    root = write_frames(source_of(room), params, tmp_path, CpuRenderer()).outputs["frames"]
+    root = write_frames(source_of(room, tmp_path), params, tmp_path, CpuRenderer()).outputs["frames"]
     assert sorted(path.name for path in root.glob("*.tar")) == ["frames-00000.tar", "frames-00001.tar"]
 
 
@@ -195,7 +199,7 @@ READERS = {"nerfstudio": read_nerfstudio, "colmap": read_colmap, "kitti": read_k
 @pytest.mark.parametrize("number", range(len(ROOMS)))
 def test_six_rooms_have_colliders(number: int, tmp_path: Path) -> None:
     room = known_room(number)
-    metrics = write_surface(source_of(room), MeshParams(), tmp_path, CpuRenderer()).metrics["mesh"]
+    metrics = write_surface(source_of(room, tmp_path), MeshParams(), tmp_path, CpuRenderer()).metrics["mesh"]
     found = errors(read_mesh_glb(tmp_path / "collider.glb").turned(Y_UP.T), room)
     print(number, found, metrics)
     assert check(found) and metrics["triangles"] <= 200_000 and metrics["capsule"]["outside"] == 0
