@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+import torch
 
 from scenewright_stages.captures import FRAMES, PosesParams
 from scenewright_stages.contract.errors import SampleError
@@ -28,10 +29,12 @@ from scenewright_stages.vision.places.captures.estimation import (
 )
 from scenewright_stages.vision.places.captures.finding import is_photograph, photograph_name
 from scenewright_stages.vision.places.captures.pictures import read_masked
-from scenewright_stages.vision.places.captures.soundness import copies, copies_note
+from scenewright_stages.vision.places.captures.soundness import copies, copies_note, masks_notes
 from scenewright_stages.vision.places.captures.walking import write_frames
 from scenewright_stages.vision.places.matching import models
 
+_THREADS = 2
+"""Photographs in which features are looked for at the same time, at most: each takes half a gigabyte."""
 _OPAQUE = (".jpg", ".jpeg", ".bmp")
 """Endings of pictures without transparency."""
 
@@ -62,6 +65,7 @@ class PosesStage(Stage[Any]):
             inputs.seed % 2**31,
             in_order=video is not None,
             matching=params.poses.matching,
+            threads=min(_THREADS, torch.get_num_threads()),
         )
         notes: list[str] = []
         try:
@@ -70,10 +74,12 @@ class PosesStage(Stage[Any]):
                 frames = write_frames(video, inputs.workspace / FRAMES, params.poses.video.frames, longest)
                 pictures, notes = {path.name: path for path in frames.paths}, list(frames.notes)
             pictures, copied = without_repeated(pictures)
-            valid = masks_beneath(pictures, masks, inputs.workspace / "valid")
+            valid, hidden = masks_beneath(pictures, masks, inputs.workspace / "valid")
+            notes += hidden
             found = estimate_poses(pictures, inputs.workspace, settings, self.context.progress, valid)
         except CaptureError as problem:
-            raise SampleError(problem.reason, str(problem)) from problem
+            # What is left out may be the cause.
+            raise SampleError(problem.reason, "; ".join([str(problem), *notes])) from problem
         metrics = {
             "photographs": len(pictures),
             "registered": len(found.registered),
@@ -99,7 +105,7 @@ def _uses(learned: bool) -> list[BackendUse]:
 def without_repeated(pictures: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
     """The photographs without copies of others, and a note that names the copies. Unreadable ones stay."""
     names = sorted(pictures)
-    greys = {name: cv2.imread(str(pictures[name]), cv2.IMREAD_REDUCED_GRAYSCALE_4) for name in names}
+    greys = {name: _reduced(pictures[name]) for name in names}
     read = [name for name in names if greys[name] is not None]
     repeated = copies([np.asarray(greys[name], np.uint8) for name in read]) if read else {}
     dropped = {read[number] for number in repeated}
@@ -107,21 +113,31 @@ def without_repeated(pictures: Mapping[str, Path]) -> tuple[dict[str, Path], lis
     return kept, [copies_note(repeated, read)] if repeated else []
 
 
-def masks_beneath(pictures: Mapping[str, Path], masks: Mapping[str, Path], folder: Path) -> Path | None:
-    """A folder with ``<name>.png``, black where a photograph is not valid; None if all are valid everywhere.
+def _reduced(path: Path) -> Any:
+    """A picture in grey at a quarter of its size; None if it cannot be read, or is smaller than four pixels."""
+    try:
+        return cv2.imread(str(path), cv2.IMREAD_REDUCED_GRAYSCALE_4)
+    except cv2.error:
+        return None
+
+
+def masks_beneath(
+    pictures: Mapping[str, Path], masks: Mapping[str, Path], folder: Path
+) -> tuple[Path | None, list[str]]:
+    """A folder with ``<name>.png``, black where a photograph is not valid, None if all are valid everywhere; and notes.
 
     Raises:
         CaptureError: a mask does not fit its photograph.
     """
-    found = None
+    found, shares = None, dict.fromkeys(pictures, 1.0)
     for name, path in pictures.items():
         mask = masks.get(name)
         if mask is None and path.suffix.lower() in _OPAQUE:
             continue
         _, valid, _ = read_masked(name, path, mask.name if mask else "", mask)
         if valid is not None:
-            found = folder
+            found, shares[name] = folder, float(valid.mean())
             target = folder / f"{stored_name(name)}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(target), valid.astype(np.uint8) * 255)
-    return found
+    return found, masks_notes(shares) if shares else []

@@ -62,6 +62,9 @@ def parse_points(data: bytes, path: str) -> tuple[NDArray[np.float64], NDArray[n
     count, dtype, is_text = parse_header(file, path)
     vertices = _text_records(file, count, dtype, path) if is_text else records(file, count, dtype, path)
     names = dtype.names or ()
+    rest = file.read()
+    if rest.strip() and data[: len(data) - len(rest)].count(b"\nelement ") == 1:
+        raise PlyError(f"{path} has {len(rest)} bytes after its {count} points: it is damaged; export it again")
     if not {"x", "y", "z"} <= set(names):
         raise PlyError(f"{path} has no x, y, z")
     points = np.stack([vertices[axis].astype(np.float64) for axis in "xyz"], axis=1)

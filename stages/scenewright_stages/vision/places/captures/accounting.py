@@ -7,7 +7,6 @@ name at the end, so a file that no reader knows is still named. The listing turn
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +14,11 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scenewright_stages.contract.notes import found_and_not_used, needs_no_note, reason_for
-from scenewright_stages.vision.places.captures.capture import CaptureError, Read
+from scenewright_stages.vision.places.captures.capture import FARTHEST, CaptureError, Read
 from scenewright_stages.vision.places.captures.masks import is_mask
 
 _GEOMETRIC = re.compile(
@@ -151,9 +153,22 @@ class Keys:
     def number(self, name: str, default: float) -> float:
         """A finite number. Raises CaptureError for another type."""
         value = self._value(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= FARTHEST:
             raise self.refused(name, "a finite number")
         return float(value)
+
+    def matrix(self, name: str, *shapes: tuple[int, ...]) -> NDArray[np.float64]:
+        """Finite numbers in nested lists. Raises CaptureError for another type or shape than the given ones."""
+        self.asked.add(name)
+        sizes = " or ".join("x".join(map(str, shape)) for shape in shapes) if len(shapes) < 3 else "a list of"
+        expected = f"{sizes} finite numbers"
+        try:
+            found = np.asarray(self.data.get(name))
+        except ValueError as problem:  # lists of different lengths
+            raise self.refused(name, expected) from problem
+        if found.dtype.kind not in "iuf" or found.shape not in shapes or not (np.abs(found) <= FARTHEST).all():
+            raise self.refused(name, expected)
+        return found.astype(np.float64)
 
     def flag(self, name: str) -> bool:
         """True or false; a missing key is false. Raises CaptureError for another type."""
@@ -179,6 +194,14 @@ class Keys:
     def refused(self, name: str, expected: str) -> CaptureError:
         """The error for a key of the wrong type."""
         return CaptureError("Damaged", f"{self.where}: {name} is {shown(self.data.get(name))}; expected {expected}")
+
+    def numbers(self, name: str, most: int) -> tuple[float, ...]:
+        """A list of at most so many finite numbers; empty if missing. Raises CaptureError for another type."""
+        if name not in self:
+            self.asked.add(name)
+            return ()
+        found = self.matrix(name, *((count,) for count in range(1, most + 1))) if self.rows(name) else np.zeros(0)
+        return tuple(map(float, found))
 
     def _value(self, name: str, default: Any) -> Any:
         self.asked.add(name)
@@ -233,10 +256,15 @@ def _each_once(pairs: list[tuple[str, Any]], path: str) -> dict[str, Any]:
     return dict(pairs)
 
 
+def _whole(digits: str) -> int | float:
+    """A whole number; infinite if no float can hold it, so that it is refused as such."""
+    return int(digits) if len(digits) < 300 else float(digits)
+
+
 def read_json(path: str, read: Read) -> dict[str, Any]:
     """The object in a JSON file. Raises CaptureError if it is damaged or no object."""
     try:
-        data = json.loads(read(path), object_pairs_hook=lambda pairs: _each_once(pairs, path))
+        data = json.loads(read(path), object_pairs_hook=lambda pairs: _each_once(pairs, path), parse_int=_whole)
     except KeyError as problem:
         raise CaptureError("Missing", f"{path} is not there") from problem
     except CaptureError:

@@ -16,7 +16,8 @@ from scenewright_stages.contract.samples import sample_id_from
 from scenewright_stages.vision.places.captures.accounting import Account
 from scenewright_stages.vision.places.captures.camera_files import is_image
 from scenewright_stages.vision.places.captures.capture import MINIMUM_VIEWS
-from scenewright_stages.vision.places.captures.masks import is_mask, mask_beside
+from scenewright_stages.vision.places.captures.masks import is_mask, mask_beside, unmasked_note
+from scenewright_stages.vision.places.captures.names import named
 
 AUXILIARY = "~"
 """Begins the role of a file that is no photograph although it may be a picture, such as a mask."""
@@ -86,15 +87,17 @@ def _photographs(folder: str, name: str, keys: list[str], every: Collection[str]
     account = Account()
     files = {f"images/{PurePosixPath(key).name}": key for key in keys}
     below = {key.removeprefix(folder) for key in inside}
-    for key in keys:
-        mask = mask_beside(key.removeprefix(folder), below)
+    masks = {key: mask_beside(key.removeprefix(folder), below) for key in keys}
+    for key, mask in masks.items():
         if mask:
             files[AUXILIARY + _mask_role(key.removeprefix(folder), mask)] = folder + mask
     account.use(*(key.removeprefix(folder) for key in files.values()))
     account.finish(sorted(below), "not in the folder of the photographs")
-    notes = (note,) if (note := account.note()) else ()
+    notes = (*((note,) if (note := account.note()) else ()), *unmasked_note(masks))
     if len(keys) < MINIMUM_VIEWS:
-        message = f"{len(keys)} photographs in {folder or 'the folder'}, at least {MINIMUM_VIEWS} are needed"
+        message = (
+            f"{len(keys)} photographs in {folder or 'the folder'} ({named(keys)}), at least {MINIMUM_VIEWS} are needed"
+        )
         if "images" in PurePosixPath(folder).parts:
             message += "; folders in images/ are those of fixed cameras, which cameras.json describes"
         return Listed(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,6 +29,8 @@ from scenewright_stages.vision.places.captures.capture import (
 )
 
 _CAMERA_KEYS = ("intrinsics", "camera_from_world", "distortion", "width", "height")
+_SKEW = 1e-3
+"""Largest skew of a camera matrix, relative to its focal length, that rounding explains."""
 _ARRAYS = ("ids", "intrinsics", "extrinsics", "dist_coeffs")
 
 
@@ -79,24 +82,24 @@ def _rig(data: Mapping[str, Any], path: str, left: dict[str, str]) -> _Rig:
     for name, given in data.items():
         camera = Keys(given, f"{path}: camera {name}")
         camera.take(*_CAMERA_KEYS)
-        matrix = _numbers(camera, "intrinsics")
-        distortion = (
-            tuple(float(each) for each in _numbers(camera, "distortion").ravel()) if "distortion" in camera else ()
-        )
-        size = int(camera.number("width", 0)), int(camera.number("height", 0))
-        pose = rigid_pose(_numbers(camera, "camera_from_world"), f"{camera.where}: camera_from_world")
-        found[name] = _lens(matrix, distortion, size, camera.where), pose
+        matrix = camera.matrix("intrinsics", (3, 3))
+        distortion = camera.numbers("distortion", 14)
+        pose = rigid_pose(camera.matrix("camera_from_world", (4, 4), (3, 4)), f"{camera.where}: camera_from_world")
+        found[name] = _lens(matrix, distortion, _size(camera), camera.where), pose
         refuse_geometric(camera)
         left |= {f"{path}: {key}": "null counts as missing" for key in camera.nulls}
         left |= {f"{path}: {key}": "not a known key" for key in camera.unasked()}
     return found
 
 
-def _numbers(camera: Keys, name: str) -> NDArray[np.float64]:
-    try:
-        return np.asarray(camera.data.get(name), np.float64)
-    except (TypeError, ValueError) as problem:
-        raise camera.refused(name, "numbers") from problem
+def _size(camera: Keys) -> tuple[int, int]:
+    """Width and height; zeros if neither is given."""
+    names = ("width", "height")
+    for name in names:
+        size = camera.number(name, 0)
+        if any(each in camera for each in names) and not (size >= 1 and size.is_integer()):
+            raise camera.refused(name, "a whole number of pixels")
+    return int(camera.number("width", 0)), int(camera.number("height", 0))
 
 
 def _hi4d(data: bytes, path: str, left: dict[str, str]) -> _Rig:
@@ -125,8 +128,17 @@ def _lens(matrix: NDArray[np.float64], distortion: tuple[float, ...], size: tupl
     if matrix.shape != (3, 3):
         raise CaptureError("Calibration", f"{where}: intrinsics are no 3x3 matrix")
     focal, centre = (float(matrix[0, 0]), float(matrix[1, 1])), (float(matrix[0, 2]), float(matrix[1, 2]))
+    rest = np.array([matrix[0, 1] / (focal[0] or 1), matrix[1, 0] / (focal[1] or 1), *(matrix[2] - (0, 0, 1))])
+    if not (np.abs(rest) <= _SKEW).all():
+        raise CaptureError(
+            "Calibration",
+            f"{where}: intrinsics are {matrix.tolist()}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], without skew",
+        )
+    if min(size) < 1 and min(centre) < 1:
+        raise CaptureError("Calibration", f"{where}: width and height are not given, nor a centre in intrinsics")
     width, height = size if min(size) > 0 else (round(2 * centre[0]), round(2 * centre[1]))
     try:
-        return Lens.opencv((int(width), int(height)), focal, centre, distortion)
+        return replace(Lens.opencv((int(width), int(height)), focal, centre, distortion), source=where)
     except CaptureError as problem:
-        raise CaptureError(problem.reason, f"{where}: {problem}") from problem
+        given = f"width, height and intrinsics are {width}, {height} and {matrix.tolist()}"
+        raise CaptureError(problem.reason, f"{where}: {problem} ({given})") from problem

@@ -21,6 +21,8 @@ from scenewright_stages.vision.places.captures.lens import PARAMETERS, Lens, fra
 __all__ = ["PARAMETERS", "Capture", "CaptureError", "Lens", "Read", "Shot", "frame_lens", "lens_of"]
 
 MINIMUM_VIEWS = 4
+FARTHEST = 1e15
+"""Coordinates and other numbers beyond it are refused: at such a size float64 does not hold tenths any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +118,10 @@ def rigid_pose(matrix: Any, where: str) -> NDArray[np.float64]:
     pose = np.asarray(matrix, np.float64)
     if pose.shape == (3, 4):
         pose = np.vstack([pose, [0, 0, 0, 1]])
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+    if pose.shape != (4, 4) or not (np.abs(pose) <= FARTHEST).all():
         raise CaptureError("Pose", f"{where}: the pose is not a finite 4x4 matrix")
+    if np.abs(pose[3] - (0, 0, 0, 1)).max() > 1e-3:
+        raise CaptureError("Pose", f"{where}: the pose's last row is {pose[3].tolist()}, not 0 0 0 1")
     left, stretch, right = np.linalg.svd(pose[:3, :3])
     if np.abs(stretch - 1).max() > 1e-3 or np.linalg.det(left @ right) < 0:
         raise CaptureError(

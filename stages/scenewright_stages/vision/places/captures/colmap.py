@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scenewright_stages.vision.geometry.cameras import rigid, rotation_from_quaternion
 from scenewright_stages.vision.places.captures.accounting import named_once
 from scenewright_stages.vision.places.captures.capture import (
+    FARTHEST,
     PARAMETERS,
     Capture,
     CaptureError,
@@ -95,7 +96,7 @@ def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str] | N
     poses = read_poses(folder, binary, read)
     points, colours = read_model_points(folder, binary, read)
     notes = _doubts(folder, binary, read, len(points))
-    finite = np.isfinite(points).all(axis=1)
+    finite = usable_points(points)
     if not finite.all():
         notes.append(f"{model_file(folder, 'points3D', binary)}: {int((~finite).sum())} points are not finite")
         points, colours = points[finite], colours[finite]
@@ -113,7 +114,8 @@ def read_colmap(folder: str, binary: bool, read: Read, keys: Collection[str] | N
     shots = []
     for name, camera, pose in sorted(poses, key=lambda each: each[0]):
         if camera not in lenses:
-            raise CaptureError("Damaged", f"{where}: {name}: its camera {camera} is not in the model")
+            held = model_file(folder, "cameras", binary)
+            raise CaptureError("Damaged", f"{where}: {name}: its camera {camera} is not in {held}")
         path = paths[name] or ""
         shots.append(Shot(path, PurePosixPath(name).stem, ids[names[name]], lenses[camera], pose))
     return Capture(tuple(shots), points, colours, ids, notes=tuple(notes))
@@ -151,6 +153,11 @@ def read_model_points(folder: str, binary: bool, read: Read) -> tuple[NDArray[np
         _check_count(_text(data, name), name, len(rows))
     positions = np.array([row[1] for row in rows], np.float64).reshape(-1, 3)
     return positions, np.array([row[2] for row in rows], np.uint8).reshape(-1, 3)
+
+
+def usable_points(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the points (N, 3) are finite and not farther away than any coordinate may be."""
+    return np.asarray((np.abs(points) <= FARTHEST).all(axis=1))
 
 
 def model_file(folder: str, name: str, binary: bool) -> str:
@@ -229,7 +236,7 @@ def _lens(where: str, model: str, width: int, height: int, parameters: tuple[flo
             "CameraModel", f"{where}: the model {model} is not known; undistort the images before ({known})"
         )
     try:
-        return Lens(model, width, height, parameters)
+        return Lens(model, width, height, parameters, where)
     except CaptureError as problem:
         raise CaptureError(problem.reason, f"{where}: {problem}") from problem
 
@@ -295,8 +302,8 @@ def _text_images(text: str, file: str) -> Iterator[_Image]:
             return
         words = line.split(maxsplit=9)
         try:
-            _, *numbers, camera, name = words
-            pose, number_of_camera = [float(each) for each in numbers], int(camera)
+            identity, *numbers, camera, name = words
+            pose, number_of_camera, _ = [float(each) for each in numbers], int(camera), int(identity)
         except ValueError as problem:
             raise _bad_line(f"{file} line {number}", line, _POSE) from problem
         if len(words) != 10:
@@ -326,11 +333,18 @@ def _check_points(following: list[tuple[int, str]], file: str, name: str) -> Non
 
 
 def _pose(where: str, numbers: list[float]) -> NDArray[np.float64]:
-    if not np.isfinite(numbers).all() or not np.any(numbers[:4]):
+    if not (np.abs(numbers) <= FARTHEST).all():
         raise CaptureError("Pose", f"{where}: the pose is not finite")
+    length = float(np.linalg.norm(numbers[:4]))
+    if abs(length - 1) > _ROUNDING:
+        raise CaptureError(
+            "Pose", f"{where}: the length of the quaternion is {length:g}, that of a rotation is 1: export it again"
+        )
     return rigid(rotation_from_quaternion(numbers[:4]), numbers[4:])
 
 
+_ROUNDING = 0.01
+"""Deviation of a quaternion's length from 1 that rounded numbers explain."""
 _Point = tuple[int, tuple[float, ...], tuple[int, ...]]
 
 

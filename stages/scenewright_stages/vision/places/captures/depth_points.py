@@ -50,9 +50,10 @@ def with_depth_points(capture: Capture, local: Callable[[str], Path]) -> Capture
     if share < _LEAST_SHARE:
         raise CaptureError(
             "Depth",
-            f"depth_file_path: only {share:.0%} of the depths agree from photograph to photograph: "
-            f"they are not in the unit of the poses (depth_unit_scale_factor is {capture.depth_unit:g}); correct it, "
-            "or remove depth_file_path",
+            f"depth_file_path: only {share:.0%} of the depths agree from photograph to photograph: they are not in the "
+            f"unit of the poses (depth_unit_scale_factor is {capture.depth_unit:g}), or lens (w, h, fl_x, "
+            f"fl_y, cx, cy) or poses are wrong; correct {shots[0].lens.source or 'them'} and its like, or remove "
+            "depth_file_path",
         )
     kept = points[confirmed | ~contradicted]
     return replace(capture, points=kept, colours=np.full(kept.shape, _NO_COLOUR, np.uint8))
@@ -67,7 +68,9 @@ def _map(shot: Shot, path: Path) -> NDArray[np.float32]:
     if abs(values.shape[1] * shot.lens.height / (values.shape[0] * shot.lens.width) - 1) > 0.02:
         size = f"{values.shape[1]}x{values.shape[0]}"
         raise CaptureError(
-            "Depth", f"{shot.depth} has {size} pixels, its photograph {shot.lens.width}x{shot.lens.height}"
+            "Depth",
+            f"{shot.depth} has {size} pixels, its photograph {shot.lens.width}x{shot.lens.height} (w and h of "
+            f"{shot.lens.source or 'its lens'})",
         )
     return np.where(np.isfinite(values) & (values > 0), values, 0).astype(np.float32)
 

@@ -1,6 +1,7 @@
 """Estimates the camera poses of photographs by structure from motion with COLMAP, deterministically on the CPU.
 
 Runs SIFT, exhaustive matching, geometric verification and the incremental mapper with fixed seeds and in fixed order.
+Features and pairs are independent of each other, so their threads do not change a byte; the mapper has one.
 Where that leaves photographs out, learned matches are added and the mapper runs again (see `learned_matches`).
 Photographs that cannot be registered are reported and left out; if too few register, all are refused, because a pose is
 never guessed. The unit of length and the world's axes are arbitrary.
@@ -32,6 +33,8 @@ MINIMUM_POINTS = 100
 _ALL_PAIRS, _OVERLAP = 20, 8
 """Up to so many frames of a video are matched each with each; of more, each with so many before and after it, and with
 some farther away."""
+_AT_ONCE = 4
+"""Photographs for each thread between two reports of progress."""
 _LENS = "SIMPLE_RADIAL"
 """One focal length and one distortion: as much as a few photographs determine."""
 _CAMERA, _EXIF, _FOCAL_LENGTH = 272, 34665, 37386
@@ -58,6 +61,7 @@ class EstimationSettings:
             with those before and after, and not with all.
         matching: sift: with SIFT alone; learned: badly matched pairs with learned matches too; auto: that, if SIFT
             alone leaves photographs out.
+        threads: for features and matches. The result does not depend on them.
     """
 
     features: int = 4096
@@ -65,6 +69,7 @@ class EstimationSettings:
     seed: int = 0
     in_order: bool = False
     matching: Matching = "auto"
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -124,9 +129,7 @@ def estimate_poses(
     if len(photographs) < MINIMUM_VIEWS:
         raise CaptureError("TooFewViews", f"{len(photographs)} photographs, at least {MINIMUM_VIEWS} are needed")
     pictures = folder / "photographs"
-    stored = {stored_name(name): name for name in sorted(photographs)}
-    for own, name in stored.items():
-        _store(photographs[name], pictures / own, name)
+    stored = store_photographs(photographs, pictures)
     names = sorted(stored)
     database = folder / "matches.db"
     _match_sift(database, pictures, names, settings, progress, masks)
@@ -235,6 +238,18 @@ def stored_name(name: str) -> str:
     return f"{name}.png" if name.lower().endswith(NEW_FORMATS) else name
 
 
+def store_photographs(photographs: Mapping[str, Path], folder: Path) -> dict[str, str]:
+    """Puts photographs where COLMAP reads them; returns their names by those that they have there.
+
+    Raises:
+        CaptureError: one is damaged or cannot be read (``Unreadable``).
+    """
+    stored = {stored_name(name): name for name in sorted(photographs)}
+    for own, name in stored.items():
+        _store(photographs[name], folder / own, name)
+    return stored
+
+
 def _store(path: Path, target: Path, name: str) -> None:
     """Puts a photograph where COLMAP reads it, converted if need be.
 
@@ -269,22 +284,23 @@ def find_features(
         names: of the photographs, in order.
         reader: known properties of the lens.
         settings: COLMAP settings.
-        progress: called before each photograph.
+        progress: called before each photograph, or before those that are read at once.
 
     Raises:
         CaptureError: a photograph cannot be read (``Unreadable``).
     """
     register(database, pictures, names, reader)
     options = pycolmap.FeatureExtractionOptions()
-    options.num_threads, options.use_gpu = 1, False
+    options.num_threads, options.use_gpu = settings.threads, False
     options.max_image_size = settings.longest_side
     options.sift.max_num_features = settings.features
-    for number, name in enumerate(names):
-        progress(number / len(names), f"features of {name}")
+    at_once = 1 if settings.threads == 1 else _AT_ONCE * settings.threads
+    for number in range(0, len(names), at_once):
+        progress(number / len(names), f"features of {names[number]}")
         pycolmap.extract_features(
             database,
             pictures,
-            image_names=[name],
+            image_names=list(names[number : number + at_once]),
             reader_options=reader,
             extraction_options=options,
             device=pycolmap.Device.cpu,
@@ -338,9 +354,9 @@ def _match(database: Path, settings: EstimationSettings, count: int) -> None:
 def matching_options(
     settings: EstimationSettings,
 ) -> tuple[pycolmap.FeatureMatchingOptions, pycolmap.TwoViewGeometryOptions]:
-    """Options for deterministic matching and verification on one thread."""
+    """Options for deterministic matching and verification."""
     matching = pycolmap.FeatureMatchingOptions()
-    matching.num_threads, matching.use_gpu = 1, False
+    matching.num_threads, matching.use_gpu = settings.threads, False
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = settings.seed
     return matching, verification

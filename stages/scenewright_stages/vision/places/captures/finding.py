@@ -14,14 +14,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from scenewright_stages.contract.inputs import InputView, Listed
-from scenewright_stages.contract.notes import NAMED
 from scenewright_stages.vision.places.captures.accounting import Account
 from scenewright_stages.vision.places.captures.bare import AUXILIARY, list_bare, sample_names
 from scenewright_stages.vision.places.captures.camera_files import is_image, moments, read_rig
 from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read, place_of
 from scenewright_stages.vision.places.captures.colmap import MODEL_FILES, image_folder, read_colmap, read_poses
 from scenewright_stages.vision.places.captures.frame import Frame, working_frame
-from scenewright_stages.vision.places.captures.masks import mask_beside
+from scenewright_stages.vision.places.captures.masks import mask_beside, unmasked_note
 from scenewright_stages.vision.places.captures.recognition import RIGS, Place, capture_places, model_folder
 from scenewright_stages.vision.places.captures.transforms import SPLITS, TRANSFORMS, read_transforms
 
@@ -80,7 +79,13 @@ def read_capture(mark: str, moment: str, keys: Collection[str], read: Read) -> C
     Raises:
         CaptureError: it is unusable.
     """
-    capture = _masked(_read_files(mark, moment, keys, read), keys)
+    try:
+        capture = _masked(_read_files(mark, moment, keys, read), keys)
+    except CaptureError as problem:
+        if mark in str(problem):
+            raise
+        where = f"{mark}: {moment}" if moment else mark
+        raise CaptureError(problem.reason, f"{where}: {problem}") from problem
     return capture.in_frame(working_frame([shot.camera_from_world for shot in capture.shots], capture.points))
 
 
@@ -95,11 +100,7 @@ def _read_files(mark: str, moment: str, keys: Collection[str], read: Read) -> Ca
 def _masked(capture: Capture, keys: Collection[str]) -> Capture:
     """The capture with the masks that lie beside photographs for which no key names one."""
     shots = [replace(shot, mask=shot.mask or mask_beside(shot.path, keys)) for shot in capture.shots]
-    bare = [shot.path for shot in shots if not shot.mask]
-    notes = capture.notes
-    if 0 < len(bare) < len(shots):
-        named = ", ".join(bare[:NAMED]) + (", ..." if len(bare) > NAMED else "")
-        notes = (*notes, f"{len(bare)} of {len(shots)} photographs have no mask, and all their pixels count: {named}")
+    notes = (*capture.notes, *unmasked_note({shot.path: shot.mask for shot in shots}))
     return replace(capture, shots=tuple(shots), notes=notes)
 
 

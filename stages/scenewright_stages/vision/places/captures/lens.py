@@ -7,7 +7,7 @@ model (k1 to k4). A model that neither covers is refused: a lens is never approx
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,12 @@ _TERMS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6", "s1", "s2", "s3", "s4"
 """OpenCV's distortion coefficients, in its order."""
 _LENGTHS = (4, 8, 14)
 """How many of them OPENCV, FULL_OPENCV and OPENCV_TILTED have."""
+_SHORTEST, _LONGEST, _FARTHEST = 0.01, 1e5, 100.0
+"""Focal length, and distance of the principal point, in units of the longer side: beyond them it is no lens."""
+_LARGEST = 1_000_000
+"""Side of a picture in pixels."""
 _FOCAL_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
+_SIZE_KEYS = ("w", "h", *_FOCAL_KEYS, "cx", "cy")
 _OTHER_LENSES = ("ftheta_p0", "latlong", "equirectangular", "mirror_overlap")
 """Keys of Instant-NGP for lenses without a pinhole equivalent."""
 
@@ -50,20 +55,28 @@ class Lens:
         model: one of :data:`PARAMETERS`.
         width, height: image size of the calibration, pixels.
         parameters: in COLMAP's order; pixel centres at +0.5.
+        source: file and entry that describe it, for messages.
     """
 
     model: str
     width: int
     height: int
     parameters: tuple[float, ...]
+    source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if self.model not in PARAMETERS:
             raise CaptureError("CameraModel", f"the camera model {self.model} is not known; {_known()}")
         if len(self.parameters) != PARAMETERS[self.model] or not np.isfinite(self.parameters).all():
             raise CaptureError("Calibration", f"{self.model} with the parameters {list(self.parameters)} is no lens")
-        if min(self.focal) <= 0 or min(self.width, self.height) < 1:
+        if min(self.width, self.height) < 1 or max(self.width, self.height) > _LARGEST:
+            raise CaptureError("Calibration", f"a picture of {self.width}x{self.height} pixels is none")
+        longer = max(self.width, self.height)
+        if min(self.focal) < _SHORTEST * longer or max(self.focal) > _LONGEST * longer:
             raise CaptureError("Calibration", f"a focal length of {self.focal} at {self.width}x{self.height} is none")
+        centre = self.intrinsics[:2, 2]
+        if np.abs(centre).max() > _FARTHEST * longer:
+            raise CaptureError("Calibration", f"a centre at {centre.tolist()} is none of {self.width}x{self.height}")
 
     @classmethod
     def opencv(
@@ -126,7 +139,8 @@ class Lens:
         across, down = width / self.width, height / self.height
         (fx, fy), matrix = self.focal, self.intrinsics
         centre = (float(matrix[0, 2] * across), float(matrix[1, 2] * down))
-        return Lens.opencv((width, height), (fx * across, fy * down), centre, self.distortion.tolist(), self.fisheye)
+        found = Lens.opencv((width, height), (fx * across, fy * down), centre, self.distortion.tolist(), self.fisheye)
+        return replace(found, source=self.source)
 
 
 def frame_lens(data: Mapping[str, Any], frame: Mapping[str, Any], where: str) -> Lens:
@@ -149,6 +163,16 @@ def lens_of(data: Mapping[str, Any], where: str) -> Lens:
         CaptureError: a number is missing, or the model is not one that OpenCV computes.
     """
     model = _model(data, where)
+    try:
+        return replace(_lens_of(data, model, where), source=where)
+    except CaptureError as problem:
+        if where in str(problem):
+            raise
+        given = ", ".join(f"{name} {data[name]!r}" for name in (*_SIZE_KEYS, *_TERMS) if name in data)
+        raise CaptureError(problem.reason, f"{where}: {problem} (given are {given})") from problem
+
+
+def _lens_of(data: Mapping[str, Any], model: str, where: str) -> Lens:
     try:
         width, height = int(data["w"]), int(data["h"])
         focal = _focal(data, width, height)
@@ -203,7 +227,8 @@ def _focal(data: Mapping[str, Any], width: int, height: int) -> tuple[float, flo
     down = _focal_along(data, "y", height)
     if across is None and down is None:
         raise KeyError("fl_x or camera_angle_x")
-    return (across or down or 0.0), (down or across or 0.0)
+    first, second = (across if down is None else down), (down if across is None else across)
+    return float(across if across is not None else first or 0.0), float(down if down is not None else second or 0.0)
 
 
 def _focal_along(data: Mapping[str, Any], axis: str, side: int) -> float | None:

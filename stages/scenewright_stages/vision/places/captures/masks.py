@@ -7,10 +7,10 @@ together with the photographs. Everything later sees one boolean mask a view: Tr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 
-from scenewright_stages.vision.places.captures.names import by_plain_name, plain
+from scenewright_stages.vision.places.captures.names import by_plain_name, named, plain
 
 MASK_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _MARK = ".mask"
@@ -45,6 +45,14 @@ def mask_beside(picture: str, keys: Collection[str]) -> str:
         others = by_plain_name(frozenset(filter(is_mask, keys)))
         exact = next((found for each in _candidates(picture) if (found := others.get(plain(each)))), None)
     return exact or ""
+
+
+def unmasked_note(masks: Mapping[str, str]) -> list[str]:
+    """Names the photographs without a mask, if others have one; `masks` maps photographs to masks or nothing."""
+    bare = [picture for picture, mask in masks.items() if not mask]
+    if not 0 < len(bare) < len(masks):
+        return []
+    return [f"{len(bare)} of {len(masks)} photographs have no mask, and all their pixels count: {named(bare, 4)}"]
 
 
 def _candidates(picture: str) -> Iterator[str]:

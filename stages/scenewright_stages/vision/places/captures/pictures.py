@@ -233,7 +233,8 @@ def _fitting(shot: Shot, width: int, height: int) -> Shot:
     if abs(across / down - 1) > _SIZE_TOLERANCE:
         raise CaptureError(
             "Calibration",
-            f"{shot.path} has {width}x{height} pixels, calibrated are {shot.lens.width}x{shot.lens.height}",
+            f"{shot.path} has {width}x{height} pixels, calibrated are {shot.lens.width}x{shot.lens.height} (width and "
+            f"height, w and h, of {shot.lens.source or 'its lens'})",
         )
     if (width, height) == (shot.lens.width, shot.lens.height):
         return shot

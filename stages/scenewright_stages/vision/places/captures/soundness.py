@@ -42,6 +42,8 @@ _FLAT = 3.0
 _OUT_OF_SIGHT = 0.2
 """Share of points. Structure from motion keeps points that two photographs show; wrong poses lose a quarter or more."""
 _MOSTLY = 0.5
+_FAR = 1000.0
+"""Distance of a camera from the others' middle, in their median distance, beyond which its pose is hardly meant."""
 _LEAST_DENSITY, _LEAST_KEPT = 0.1, 0.05
 """Points on what masks keep, relative to its area, below which the masks must be inverted; and the least such area.
 
@@ -94,10 +96,11 @@ def view_notes(photographs: PosedPhotographs) -> list[str]:
             f"{lost:.0%} of the points are before no photograph: poses and points may be of different frames, poses "
             "may be inverted, or their axes may be another program's"
         )
-    left_out = 1 - float(np.mean([each.valid_share for each in photographs.photographs]))
-    if left_out > _MOSTLY:
+    notes += masks_notes({each.name: each.valid_share for each in photographs.photographs})
+    if far := _far_away(photographs):
         notes.append(
-            f"{left_out:.0%} of all pixels are left out, by masks, transparency or lens: of masks, what is black is"
+            f"stand more than {_FAR:g} times as far from the others as those from each other: "
+            f"{_named(photographs, far)}; their poses may be damaged"
         )
     if flat_and_straight(photographs):
         notes.append(
@@ -118,6 +121,32 @@ def view_notes(photographs: PosedPhotographs) -> list[str]:
             f"{_BLURRED:.0%} of the usual sharpness)"
         )
     return notes
+
+
+def masks_notes(valid: Mapping[str, float]) -> list[str]:
+    """Notes on masks that may be inverted.
+
+    Args:
+        valid: share of the pixels that count, by the photograph's name.
+    """
+    left_out = 1 - float(np.mean([*valid.values()]))
+    if left_out > _MOSTLY:
+        return [
+            f"{left_out:.0%} of all pixels are left out, by masks, transparency or lens: of masks, what is black is"
+        ]
+    if hidden := [name for name, share in valid.items() if share < 1 - _MOSTLY]:
+        return [
+            "more than half of their pixels are left out, by masks, transparency or lens: "
+            f"{_listed(hidden)}. Of masks, what is black is"
+        ]
+    return []
+
+
+def _far_away(photographs: PosedPhotographs) -> list[int]:
+    """Numbers of the photographs that stand far from the others."""
+    centres = np.stack([camera.position for camera in photographs.cameras])
+    distance = np.linalg.norm(centres - np.median(centres, axis=0), axis=1)
+    return np.flatnonzero(distance > _FAR * max(float(np.median(distance)), 1e-9)).tolist() if len(centres) else []
 
 
 def points_out_of_sight(photographs: PosedPhotographs) -> float:

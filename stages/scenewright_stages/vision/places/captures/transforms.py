@@ -23,7 +23,12 @@ from scenewright_stages.vision.imaging.images.opening import open_header
 from scenewright_stages.vision.imaging.images.stored import stored_size
 from scenewright_stages.vision.places.captures.accounting import Keys, read_json, refuse_geometric, shown
 from scenewright_stages.vision.places.captures.capture import Capture, CaptureError, Read, Shot, frame_lens, rigid_pose
-from scenewright_stages.vision.places.captures.colmap import model_file, read_model_points, read_poses
+from scenewright_stages.vision.places.captures.colmap import (
+    model_file,
+    read_model_points,
+    read_poses,
+    usable_points,
+)
 from scenewright_stages.vision.places.captures.names import matching
 
 TRANSFORMS = "transforms.json"
@@ -70,6 +75,8 @@ class _Reading:
     used: list[str] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    moved: bool = False
+    """Whether points were moved by ``applied_transform``."""
 
     def leave(self, names: Iterable[str], reason: str) -> None:
         for name in names:
@@ -101,13 +108,22 @@ def read_transforms(path: str, keys: Collection[str], read: Read) -> Capture:
         shots += held_out
         if not held_out:
             notes = (f"neither {SPLITS['test']} nor {SPLITS['val']} is there: photographs of {path} are held out",)
+        elif SPLITS["test"] not in keys:
+            notes = (f"{SPLITS['test']} is not there: photographs of {SPLITS['val']} are held out",)
     shots = _once(shots, path, reading)
     shots.sort(key=lambda shot: shot.path)
     points, colours = _points(top, shots, reading)
     unit = next((top.number(name, 0.0) for name in _DEPTH_UNITS if name in top), _DEPTH_UNIT)
     shots = _with_depth(shots, bool(len(points)), path, reading)
-    # The poses and points of the file have gone through it already.
     _applied(top)
+    reading.leave(
+        (name for name in ("applied_transform", "applied_scale") if name in top and not reading.moved),
+        "the poses and points of the file have gone through it already",
+    )
+    reading.leave(
+        (name for name in _DEPTH_UNITS if name in top and not any(shot.depth for shot in shots)),
+        "no depth map is used",
+    )
     top.take(*_DEPTH_UNITS, "applied_transform", "applied_scale")
     _account(top, "", reading)
     reading.used += [shot.depth for shot in shots if shot.depth]
@@ -199,12 +215,7 @@ def _size(picture: str, read: Read) -> tuple[int, int]:
 
 
 def _pose(frame: Keys) -> NDArray[np.float64]:
-    try:
-        return rigid_pose(frame.data.get("transform_matrix"), f"{frame.where}: transform_matrix")
-    except (TypeError, ValueError) as problem:
-        if isinstance(problem, CaptureError):
-            raise
-        raise frame.refused("transform_matrix", "a 4x4 matrix of numbers") from problem
+    return rigid_pose(frame.matrix("transform_matrix", (4, 4), (3, 4)), f"{frame.where}: transform_matrix")
 
 
 def _beside(frame: Keys, key: str, named: str, reading: _Reading) -> str:
@@ -251,7 +262,8 @@ def _once(shots: list[Shot], path: str, reading: _Reading) -> list[Shot]:
         if first is shot:
             continue
         if not np.array_equal(first.camera_from_world, shot.camera_from_world):
-            raise CaptureError("Damaged", f"{path}: {shot.path} has two poses: keep one of its frames")
+            both = f"{first.lens.source} and {shot.lens.source}"
+            raise CaptureError("Damaged", f"{path}: {shot.path} has two poses: keep one of its frames, {both}")
         reading.leave([f"frames: the second of {shot.path}"], "it equals the first")
     return list(found.values())
 
@@ -267,9 +279,11 @@ def _points(top: Keys, shots: list[Shot], reading: _Reading) -> tuple[NDArray[np
             points, colours = parse_points(reading.read(path), path)
         except PlyError as problem:
             raise CaptureError("Damaged", str(problem)) from problem
-        finite = np.isfinite(points).all(axis=1)
+        finite = usable_points(points)
         if not finite.all():
             reading.leave([f"{int((~finite).sum())} points of {path}"], "not finite")
+        if not finite.any():
+            reading.leave([path], "it holds no usable point: start points are random")
         return points[finite], colours[finite]
     return _model_points(top, shots, reading)
 
@@ -287,7 +301,8 @@ def _model_points(top: Keys, shots: list[Shot], reading: _Reading) -> tuple[NDAr
                 reading.leave(files, f"its cameras are not those of {top.where}")
                 return np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
             reading.used += files
-            finite = np.isfinite(points).all(axis=1)
+            reading.moved = True
+            finite = usable_points(points)
             if not finite.all():
                 reading.leave([f"{int((~finite).sum())} points of {files[1]}"], "not finite")
             return points[finite] @ matrix[:3, :3].T + matrix[:3, 3], colours[finite]
@@ -311,15 +326,15 @@ def _frame_of(top: Keys, shots: list[Shot], poses: list[tuple[str, int, NDArray[
 
 
 def _applied(top: Keys) -> NDArray[np.float64]:
-    given, scale = top.data.get("applied_transform"), top.number("applied_scale", 1.0)
-    if given is None:
+    scale = top.number("applied_scale", 1.0)
+    if scale <= 0:
+        raise top.refused("applied_scale", "a number above 0")
+    if "applied_transform" not in top:
         return np.eye(4)
-    try:
-        matrix = np.asarray(given, np.float64)
-    except (TypeError, ValueError) as problem:
-        raise top.refused("applied_transform", "a 3x4 matrix of numbers") from problem
-    if matrix.shape not in ((3, 4), (4, 4)) or not np.isfinite(matrix).all():
-        raise top.refused("applied_transform", "a 3x4 matrix of numbers")
+    matrix = top.matrix("applied_transform", (3, 4), (4, 4))
+    gram = matrix[:3, :3].T @ matrix[:3, :3]
+    if np.abs(gram - np.eye(3) * gram[0, 0]).max() > 1e-3 * gram[0, 0] or gram[0, 0] <= 0:
+        raise top.refused("applied_transform", "a rotation with one scale, and a translation")
     return np.vstack([matrix[:3], [0.0, 0.0, 0.0, 1.0]]) * scale
 
 
