@@ -59,7 +59,9 @@ class ReconstructionReporter(ScenePages[ReconstructParams]):
             data,
             subtitle=_subtitle(photographs, outcome.records),
             splats=_splats(outcome.files, photographs, params),
-            log="\n\n".join(filter(None, (_curve(outcome.records), rounds_text(outcome.files)))),
+            log="\n\n".join(
+                filter(None, (_curve(outcome.records), _continued(outcome.records), rounds_text(outcome.files)))
+            ),
         )
 
     def metrics(self, outcome: SampleOutcome) -> Iterator[Metric]:
@@ -95,6 +97,14 @@ def rounds_text(files: Files) -> str:
 def _curve(records: Mapping[str, Record]) -> str:
     """How the validation photographs chose the length of the training; empty if they did not."""
     return curve_text(records["train"].metrics.get("validation", {})) if "train" in records else ""
+
+
+def _continued(records: Mapping[str, Record]) -> str:
+    """What of the scene no photograph shows; empty if that is nothing."""
+    found = records["train"].metrics.get("continued", 0) if "train" in records else 0
+    if not found:
+        return ""
+    return f"{found} Gaussians continue the scene, blurred, where no photograph looks: what they show is a guess"
 
 
 def _subtitle(photographs: PosedPhotographs | None, records: Mapping[str, Record]) -> str:

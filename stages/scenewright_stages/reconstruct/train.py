@@ -9,11 +9,12 @@ from scenewright_stages.contract.errors import SampleError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, StageResult
 from scenewright_stages.reconstruct.params import ReconstructParams, SceneTrainingParams
-from scenewright_stages.reconstruct.schedule import degree, set_aside
+from scenewright_stages.reconstruct.schedule import LARGEST_ANGLE, MANY_VIEWS, degree, set_aside
 from scenewright_stages.reconstruct.stopping import curve_facts, curve_file, validation_curve
 from scenewright_stages.reconstruct.views import Roles, roles_of
 from scenewright_stages.scenes.captures import start_of, train_resumably, training_settings, views_of
 from scenewright_stages.scenes.frames import stage_renderer
+from scenewright_stages.vision.gaussians.surroundings import with_surroundings
 from scenewright_stages.vision.gaussians.training import TrainingSettings
 from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
@@ -50,11 +51,17 @@ class TrainStage(Stage[ReconstructParams]):
             until=chosen.get("steps"),
             kept=curve_file(chosen["curve"], inputs) if chosen else {},
         )
+        trained = len(scene)
+        if inputs.params.training.preset and len(roles.train) < MANY_VIEWS:
+            cameras = [photographs.photographs[number].camera for number in roles.train]
+            scene = with_surroundings(scene, cameras, self.renderer)
         path = inputs.workspace / "trained_scene.npz"
         scene.to("cpu").save_npz(path)
         warnings = [f"{start.seeded} start points are random: the capture brings hardly any"] if start.seeded else []
         warnings += masked_notes(photographs, roles)
         metrics = {"gaussians": len(scene), **counts(roles), **({"validation": chosen} if chosen else {})}
+        if len(scene) > trained:
+            metrics["continued"] = len(scene) - trained
         return StageResult({"scene": path}, metrics=metrics, warnings=warnings)
 
     def _length(
@@ -88,7 +95,8 @@ def scene_settings(params: SceneTrainingParams, views: int) -> TrainingSettings:
     settings = replace(training_settings(params.settled(views)), coverage_weight=_COVERAGE_WEIGHT)
     if not params.preset:
         return settings
-    return replace(settings, harmonics_degree=degree(views, settings.harmonics_degree))
+    few = {"largest_angle": LARGEST_ANGLE} if views < MANY_VIEWS else {}
+    return replace(settings, harmonics_degree=degree(views, settings.harmonics_degree), **few)
 
 
 def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> Roles:

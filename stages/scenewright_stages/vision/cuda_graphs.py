@@ -84,6 +84,7 @@ class GraphRunner:
         self._pool: Any = torch.cuda.graph_pool_handle()
         # Keep a reference, because CUDA destroys the pool once nothing uses it.
         self._recordings: dict[TensorFunction, _Graph] = {}
+        self._round_trips: list[_ReplayedRoundTrip] = []
         self._tried: set[str] = set()
 
     def __enter__(self) -> Runner:
@@ -91,6 +92,8 @@ class GraphRunner:
 
     def __exit__(self, *_: object) -> None:
         self._recordings.clear()
+        for each in self._round_trips:
+            each.forget()
 
     def __call__(self, function: TensorFunction, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The function's results; records equal functions once."""
@@ -101,7 +104,8 @@ class GraphRunner:
 
     def round_trip(self, function: TensorFunction, after: Callable[[], None]) -> RoundTrip:
         """Recorded at its second call, because the first call may create state such as an optimiser's."""
-        return _ReplayedRoundTrip(function, after)
+        self._round_trips.append(_ReplayedRoundTrip(function, after))
+        return self._round_trips[-1]
 
     def _record(self, function: TensorFunction, examples: tuple[torch.Tensor, ...]) -> _Graph:
         if function.__qualname__ not in self._tried:
@@ -222,6 +226,11 @@ class _ReplayedRoundTrip(RoundTrip):
             self._forward_graph.forget_history()
         _refill(self._gradients, gradients)
         self._backward_graph.replay()
+
+    def forget(self) -> None:
+        """Frees the recordings. They refer to themselves, and a garbage collection may be many trainings away."""
+        self._forward_graph, self._backward_graph = None, None
+        self._results, self._gradients = (), ()
 
     def _record_backward(self) -> None:
         # Work on autograd's own thread would not be recorded.

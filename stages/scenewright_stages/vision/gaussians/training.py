@@ -51,6 +51,8 @@ class TrainingSettings:
         coarse_until: share of the steps after which images have their full size.
         coverage_weight: weight of uncovered pixels (see `OptimisationSettings`). Without it dark areas become
             transparent.
+        largest_angle: maximum standard deviation of a Gaussian, in radians as the nearest camera sees it. A few
+            photographs do not contradict a large one that hangs between them.
     """
 
     steps: int = 2000
@@ -64,6 +66,7 @@ class TrainingSettings:
     coarse: int = 1
     coarse_until: float = 0.3
     coverage_weight: float = 0.0
+    largest_angle: float = math.inf
 
     def segments(self) -> int:
         """Number of segments."""
@@ -155,11 +158,22 @@ def train(
             else:
                 scene = relocated(scene, random)
                 scene = grown(scene, seen, settings.room(len(scene), number), random, renderer)
+        if settings.largest_angle < math.inf:
+            scene = limited(scene, views, settings.largest_angle)
         if momentum is not None:
             momentum.follow(before, scene)
         if on_segment is not None:
             on_segment(steps, scene, float(result.losses.mean()))
     return scene
+
+
+def limited(scene: GaussianScene, views: Sequence[View], angle: float) -> GaussianScene:
+    """The scene, with no Gaussian larger than `angle` radians as the nearest camera sees it."""
+    centres = torch.from_numpy(np.stack([view.camera.position for view in views])).to(scene.means)
+    largest = torch.log(angle * torch.cdist(scene.means, centres).amin(dim=1).clamp_min(1e-9))
+    tensors = dict(scene.tensors)
+    tensors["log_scales"] = torch.minimum(tensors["log_scales"], largest[:, None])
+    return GaussianScene(**tensors)
 
 
 def relocated(scene: GaussianScene, random: np.random.Generator) -> GaussianScene:
