@@ -68,11 +68,17 @@ BESIDE = "beside"
 
 
 def block_for(files: Sequence[str]) -> dict[str, Any]:
-    """Poses are estimated for files that bring none."""
+    """Poses are estimated for files that bring none; a video trains no longer than two cores take minutes for."""
     names = {name.rpartition("/")[2] for name in files}
-    return {} if names & _DESCRIPTIONS else {"poses": {"source": "estimate"}}
+    if names & _DESCRIPTIONS:
+        return {}
+    estimated = {"poses": {"source": "estimate"}}
+    is_video = any(name.lower().endswith(VIDEO_ENDINGS) for name in names)
+    return {**estimated, "training": dict(_FOR_VIDEOS)} if is_video else estimated
 
 
+_FOR_VIDEOS = {"steps": 1500, "maximum": 40_000}
+"""Training on the few frames of a video that is named without a manifest; more steps learn them by heart."""
 _DESCRIPTIONS = {
     "images.bin", "images.txt", "transforms.json", "transforms_train.json", "cameras.json", "rgb_cameras.npz",
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +38,40 @@ def saved(worlds: list[World], folder: Path) -> dict[str, Path]:
     return {path.name: path for path in sorted(folder.iterdir())}
 
 
-def test_eight_overlapping_photographs_are_turned_within_half_a_degree(tmp_path: Path) -> None:
-    photographs = saved([box_room(1)] * 8, tmp_path / "room")
-    found = estimate_poses(photographs, tmp_path / "model", SETTINGS, lambda share, said: None)
-    assert len(found.registered) == 8
-    model = read_colmap("", False, lambda name: (tmp_path / "model" / name.removeprefix("/")).read_bytes())
+WAYS = {
+    "photographs": SETTINGS,
+    "video": replace(SETTINGS, in_order=True),
+    "video on two threads": replace(SETTINGS, in_order=True, threads=2),
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder with the model of a room for each way to estimate it."""
+    base = tmp_path_factory.mktemp("models")
+    photographs = saved([box_room(1)] * 8, base / "room")
+    for name, settings in WAYS.items():
+        found = estimate_poses(photographs, base / name, settings, lambda share, said: None)
+        assert len(found.registered) == 8
+    return {name: base / name for name in WAYS}
+
+
+@pytest.mark.parametrize("way", ["photographs", "video"])
+def test_eight_overlapping_photographs_are_turned_within_half_a_degree(models: dict[str, Path], way: str) -> None:
+    """Also those of a video, all of whose cameras are adjusted less often."""
+    model = read_colmap("", False, lambda name: (models[way] / name.removeprefix("/")).read_bytes())
     posed = [shot.pinhole() for shot in model.shots]
-    assert [shot.path for shot in model.shots] == [f"images/{name}" for name in photographs]
+    assert [shot.path for shot in model.shots] == [f"images/{number}.png" for number in range(8)]
     aligned = align_cameras(posed, cameras())
     print(f"angles {np.round(aligned.angle_errors, 3)} degrees, places {np.round(aligned.position_errors, 4)}")
     assert aligned.angle_errors.max() < 0.5
     assert aligned.position_errors.max() < 0.15
+
+
+def test_threads_do_not_change_a_byte_of_the_poses(models: dict[str, Path]) -> None:
+    for name in ("cameras.txt", "images.txt", "points3D.txt"):
+        one, two = ((models[way] / name).read_bytes() for way in ("video", "video on two threads"))
+        assert one == two
 
 
 def test_photographs_of_eight_rooms_are_refused(tmp_path: Path) -> None:

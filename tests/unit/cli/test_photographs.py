@@ -100,6 +100,14 @@ def test_a_folder_with_a_pipeline_is_a_job_and_its_files_say_whether_poses_are_e
         load_plans([photograph(tmp_path, "a.mov")], Changes(pipeline="vistadream"))
 
 
+def test_a_video_without_a_manifest_trains_no_longer_than_two_cores_take_minutes_for(tmp_path: Path) -> None:
+    block = input_document(photograph(tmp_path, "walk.mp4"))["spec"]["reconstruct"]
+    assert block == {"poses": {"source": "estimate"}, "training": {"steps": 1500, "maximum": 40_000}}
+    (tmp_path / "trip").mkdir()
+    photograph(tmp_path / "trip", "a.jpg")
+    assert "training" not in input_document(tmp_path / "trip", "reconstruct")["spec"]["reconstruct"]
+
+
 def test_a_raw_photograph_is_refused_with_the_formats_that_are_read(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"not read: convert it to one of \.png \.jpg"):
         load_plans([photograph(tmp_path, "IMG_1.CR2")], Changes())

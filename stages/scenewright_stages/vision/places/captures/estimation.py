@@ -33,6 +33,8 @@ MINIMUM_POINTS = 100
 _ALL_PAIRS, _OVERLAP = 20, 8
 """Up to so many frames of a video are matched each with each; of more, each with so many before and after it, and with
 some farther away."""
+_ADJUSTED_AGAIN = 1.4
+"""Growth of a video's model after which all cameras are adjusted again; COLMAP's default is 1.1."""
 _AT_ONCE = 4
 """Photographs for each thread between two reports of progress."""
 _LENS = "SIMPLE_RADIAL"
@@ -369,6 +371,10 @@ def _models(
     options = pycolmap.IncrementalPipelineOptions()
     if patient:
         options.mapper.abs_pose_min_num_inliers, options.mapper.filter_max_reproj_error = _FEW_POINTS, _STRICT_ERROR
+    if settings.in_order:
+        # Frames of a video fit well as soon as they are placed: fewer adjustments of all cameras give the same poses.
+        options.ba_global_frames_ratio = options.ba_global_points_ratio = _ADJUSTED_AGAIN
+        options.ba_global_max_refinements, options.ba_local_max_refinements = 2, 1
     options.num_threads = options.mapper.num_threads = 1
     options.random_seed = options.mapper.random_seed = settings.seed
     found = pycolmap.incremental_mapping(database, pictures, folder, options=options)
