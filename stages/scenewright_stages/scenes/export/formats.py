@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from scenewright_stages.scenes.export.source import Y_UP, Source
 from scenewright_stages.vision.gaussians.evaluation import evaluate
 from scenewright_stages.vision.gaussians.formats.compressed_ply import read_compressed_ply
 from scenewright_stages.vision.gaussians.formats.errors import FormatError
+from scenewright_stages.vision.gaussians.formats.foreign_ply import read_foreign_ply
 from scenewright_stages.vision.gaussians.formats.glb import annotate_glb, read_glb
+from scenewright_stages.vision.gaussians.formats.joining import join_compressed_ply, join_glb, join_spz
 from scenewright_stages.vision.gaussians.formats.lod import read_finest, write_lod
 from scenewright_stages.vision.gaussians.formats.sog import read_sog
 from scenewright_stages.vision.gaussians.formats.splat import read_splat, write_splat
 from scenewright_stages.vision.gaussians.formats.splat_transform import convert
 from scenewright_stages.vision.gaussians.formats.spz import read_spz
 from scenewright_stages.vision.gaussians.formats.usd import read_usd, write_usdc, write_usdz
-from scenewright_stages.vision.gaussians.ply import ply_header, ply_table, read_ply
+from scenewright_stages.vision.gaussians.ply import ply_header, ply_table
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.rotation import rotated
 from scenewright_stages.vision.gaussians.scene import GaussianScene
@@ -42,6 +44,9 @@ _LEAST_ALIKE = 30.0
 """dB to the PLY below which a file does not hold the scene: a reader or a writer has misunderstood it."""
 _ASSUMED_QUALITY = 30.0
 """dB of a scene against photographs, where none are known."""
+_PIECE = 2**20
+"""Splats that splat-transform is given at most in one file, where files can be joined: it takes 1.4 GB for them. A
+multiple of 256, the splats in a chunk of compressed PLY."""
 _TURN_Z = np.diag([-1.0, -1.0, 1.0])
 """splat-transform turns a PLY so, which makes y up in GLB files."""
 
@@ -197,17 +202,46 @@ def _size(path: Path) -> int:
 
 
 def _via_splat_transform(
-    turn: Callable[[Source], Float64Array], options: Sequence[str] = ()
+    turn: Callable[[Source], Float64Array],
+    options: Sequence[str] = (),
+    join: Callable[[Sequence[Path], Path], None] | None = None,
 ) -> Callable[[Source, Path, ExportParams], None]:
-    """A writer that hands splat-transform the scene as a PLY, turned by `turn`."""
+    """A writer that hands splat-transform the scene as PLY, turned by `turn`.
+
+    Args:
+        options: of splat-transform.
+        join: makes one file of files that hold `_PIECE` splats each; None if the format has no pieces.
+    """
 
     def write(source: Source, path: Path, params: ExportParams) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            ply = Path(scratch) / "scene.ply"
-            _write_ply(source, ply, turn(source))
-            convert(ply, path, options)
+            if join is None or source.splats.count <= _PIECE:
+                _write_ply(source, Path(scratch) / "scene.ply", turn(source))
+                convert(Path(scratch) / "scene.ply", path, options)
+                return
+            pieces = []
+            for number, ply in enumerate(_piece_plys(source, Path(scratch), turn(source))):
+                pieces.append(Path(scratch) / f"{number}-{path.name}")
+                convert(ply, pieces[-1], options)
+            join(pieces, path)
 
     return write
+
+
+def _piece_plys(source: Source, folder: Path, turn: Float64Array) -> Iterator[Path]:
+    """PLY files of `_PIECE` splats each, the last of what is left. All have one path: use each before the next."""
+    path, parts = folder / "scene.ply", source.splats.parts()
+    part = next(parts)
+    for start in range(0, source.splats.count, _PIECE):
+        wanted = min(_PIECE, source.splats.count - start)
+        with path.open("wb") as file:
+            file.write(ply_header(wanted, source.splats.harmonics))
+            while wanted:
+                part = part if len(part) else next(parts)
+                here, part = part.select(slice(0, wanted)), part.select(slice(wanted, None))
+                file.write(ply_table(_turned(here, turn)).tobytes())
+                wanted -= len(here)
+        yield path
 
 
 def _write_ply(source: Source, path: Path, turn: Float64Array | None = None, harmonics: int | None = None) -> None:
@@ -229,7 +263,7 @@ def _turned(scene: GaussianScene, turn: Float64Array | None) -> GaussianScene:
 
 
 def _write_glb(source: Source, path: Path, params: ExportParams) -> None:
-    _via_splat_transform(lambda each: each.level)(source, path, params)
+    _via_splat_transform(lambda each: each.level, join=join_glb)(source, path, params)
     annotate_glb(path, source.copyright, scene_facts(source))
 
 
@@ -237,7 +271,8 @@ def _write_usdc(source: Source, path: Path, params: ExportParams) -> None:
     facts = {
         name: value if isinstance(value, str) else json.dumps(value) for name, value in scene_facts(source).items()
     }
-    write_usdc(_turned(source.splats.scene(), _y_up(source)), path, facts, source.copyright)
+    turn = _y_up(source)
+    write_usdc(source.splats.scene(lambda part: _turned(part, turn)), path, facts, source.copyright)
 
 
 def _write_usdz(source: Source, path: Path, params: ExportParams) -> None:
@@ -273,10 +308,10 @@ def _glb_frame(source: Source) -> Float64Array:
 
 _OPENGL = "x right, y up, z back"
 _FORMATS: dict[str, _Format] = {
-    "spz": _Format(_via_splat_transform(_y_up, ("--spz-version", "3")), read_spz, _y_up, _OPENGL),
+    "spz": _Format(_via_splat_transform(_y_up, ("--spz-version", "3"), join_spz), read_spz, _y_up, _OPENGL),
     "sog": _Format(_via_splat_transform(_as_it_is), read_sog),
-    "compressed-ply": _Format(_via_splat_transform(_as_it_is), read_compressed_ply),
-    "ply": _Format(_write_padded, read_ply),
+    "compressed-ply": _Format(_via_splat_transform(_as_it_is, join=join_compressed_ply), read_compressed_ply),
+    "ply": _Format(_write_padded, lambda path: read_foreign_ply(path).scene()),
     "splat": _Format(lambda source, path, params: write_splat(source.splats.scene(), path), read_splat),
     "glb": _Format(_write_glb, read_glb, _glb_frame, "y up, as in glTF"),
     "usdc": _Format(_write_usdc, read_usd, _y_up, _OPENGL),

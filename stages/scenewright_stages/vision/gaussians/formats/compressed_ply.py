@@ -6,6 +6,7 @@ A chunk holds the ranges of position, logarithmic scale and colour; a splat hold
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from scenewright_stages.vision.gaussians.kernels.harmonics import C0
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 _CHUNK = 256
+_BLOCK = 1024 * _CHUNK
+"""Splats that are unpacked at a time."""
 _LEAST_OPACITY = 0.5 / 255
 
 
@@ -37,8 +40,24 @@ def read_compressed_ply(path: Path) -> GaussianScene:
             tables[element.name] = np.frombuffer(data, dtype, element.count)
     if not {"chunk", "vertex"} <= tables.keys() or "packed_position" not in (tables["vertex"].dtype.names or ()):
         raise FormatError(f"{path.name} has no packed splats")
-    chunk, vertex = tables["chunk"], tables["vertex"]
-    rows = np.arange(len(vertex)) // _CHUNK
+    chunk, vertex, rest = tables["chunk"], tables["vertex"], tables.get("sh")
+    count, coefficients = len(vertex), 1 + (0 if rest is None else len(rest.dtype.names or ()) // 3)
+    whole = GaussianScene(
+        torch.empty(count, 3), torch.empty(count, 3), torch.empty(count, 4),
+        torch.empty(count), torch.empty(count, coefficients, 3),
+    )  # fmt: skip
+    # Block by block: what lies between packed and unpacked numbers is several times as large as they are.
+    for start in range(0, count, _BLOCK):
+        rows = slice(start, min(start + _BLOCK, count))
+        block = _unpacked(chunk, vertex[rows], None if rest is None else rest[rows], start)
+        for name, tensor in block.tensors.items():
+            whole.tensors[name][rows] = tensor
+    return whole
+
+
+def _unpacked(chunk: NDArray[Any], vertex: NDArray[Any], rest: NDArray[Any] | None, start: int) -> GaussianScene:
+    """The splats of some records, the first of which has number `start` in the file."""
+    rows = (start + np.arange(len(vertex))) // _CHUNK
 
     def spread(code: NDArray[np.uint32], names: tuple[str, str, str], what: str) -> NDArray[np.float32]:
         shares = np.stack([(code >> 21) / 2047, (code >> 11 & 1023) / 1023, (code & 2047) / 2047], axis=1)
@@ -52,9 +71,9 @@ def read_compressed_ply(path: Path) -> GaussianScene:
         low, high = (np.stack([chunk[f"{end}_{name}"] for name in "rgb"], axis=1)[rows] for end in ("min", "max"))
         levels = low + (high - low) * levels
     harmonics = [((levels - 0.5) / C0).astype(np.float32)[:, None]]
-    if "sh" in tables:
-        rest = np.stack([tables["sh"][name] for name in tables["sh"].dtype.names or ()], axis=1)
-        values = ((rest.astype(np.float32) + 0.5) / 256 - 0.5) * 8
+    if rest is not None:
+        levels_rest = np.stack([rest[name] for name in rest.dtype.names or ()], axis=1)
+        values = ((levels_rest.astype(np.float32) + 0.5) / 256 - 0.5) * 8
         harmonics.append(values.reshape(len(vertex), 3, -1).transpose(0, 2, 1).astype(np.float32))
     share = np.clip((code & 255) / 255, _LEAST_OPACITY, 1 - _LEAST_OPACITY)
     return GaussianScene(

@@ -62,15 +62,15 @@ class SplatFile:
         """The splats in the order of the file, at most `_PART` at a time."""
         return self.read()
 
-    def scene(self) -> GaussianScene:
-        """All splats. Every number is held once."""
+    def scene(self, change: Callable[[GaussianScene], GaussianScene] = lambda part: part) -> GaussianScene:
+        """All splats. Every number is held once, also when `change` is applied: to each part."""
         whole = GaussianScene(
             torch.empty(self.count, 3), torch.empty(self.count, 3), torch.empty(self.count, 4),
             torch.empty(self.count), torch.empty(self.count, self.harmonics, 3),
         )  # fmt: skip
         start = 0
         for part in self.parts():
-            for name, tensor in part.tensors.items():
+            for name, tensor in change(part).tensors.items():
                 whole.tensors[name][start : start + len(part)] = tensor
             start += len(part)
         return whole

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,18 +102,29 @@ def annotate_glb(path: Path, copyright_text: str, extras: Mapping[str, Any]) -> 
     asset["extras"] = dict(extras)
     # The new file takes the old one's name when it is whole: the splats are still being read from the old one.
     completed = path.with_name(f".{path.name}")
-    write_glb(completed, document, binary)
+    write_glb(completed, document, [binary])
     completed.replace(path)
 
 
-def write_glb(path: Path, document: Mapping[str, Any], binary: bytes | memoryview) -> None:
-    """Writes a GLB file of one JSON and one binary chunk."""
+def write_glb(path: Path, document: Mapping[str, Any], blocks: Sequence[bytes | memoryview]) -> None:
+    """Writes a GLB file of one JSON and one binary chunk, whose blocks follow each other.
+
+    Raises:
+        FormatError: it would be larger than such a file can be.
+    """
     text = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
     text += b" " * (-len(text) % 4)
-    filling = b"\0" * (-len(binary) % 4)
-    length = len(binary) + len(filling)
+    length = sum(len(block) for block in blocks)
+    filling = b"\0" * (-length % 4)
+    length += len(filling)
+    size = _HEADER.size + 2 * _CHUNK.size + len(text) + length
+    if size >= 2**32:
+        raise FormatError(
+            f"{path.name} would have {size} bytes; GLB files end at 4 GiB: export fewer splats, or as usdc"
+        )
     with path.open("wb") as file:
-        file.write(_HEADER.pack(b"glTF", 2, _HEADER.size + 2 * _CHUNK.size + len(text) + length))
+        file.write(_HEADER.pack(b"glTF", 2, size))
         file.write(_CHUNK.pack(len(text), b"JSON") + text + _CHUNK.pack(length, b"BIN\0"))
-        file.write(binary)
+        for block in blocks:
+            file.write(block)
         file.write(filling)

@@ -18,7 +18,8 @@ from scenewright_stages.vision.gaussians.formats.errors import FormatError
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 _MAGIC = 0x5053474E
-_HEADER = struct.Struct("<IIIBBBB")
+SPZ_HEADER = struct.Struct("<IIIBBBB")
+"""Magic, version, number of splats, degree of harmonics, fractional bits of positions, flags, and a reserved byte."""
 _COLOUR_SCALE = 0.15
 _LEAST_OPACITY = 0.5 / 255
 
@@ -29,23 +30,9 @@ def read_spz(path: Path) -> GaussianScene:
     Raises:
         FormatError: it is not an SPZ file of version 2 or 3, or is damaged.
     """
-    try:
-        data = zlib.decompress(path.read_bytes(), wbits=31)
-    except zlib.error as problem:
-        raise FormatError(f"{path.name} is not an SPZ file of version 2 or 3: {problem}") from problem
-    magic, version, count, degree, bits, _, _ = _HEADER.unpack_from(data)
-    if magic != _MAGIC or version not in (2, 3) or degree > 3:
-        raise FormatError(f"{path.name} is SPZ version {version} of degree {degree}; versions 2 and 3 can be read")
-    coefficients = (degree + 1) ** 2 - 1
-    turn_bytes = 4 if version == 3 else 3
-    sizes = (9, 1, 3, 3, turn_bytes, 3 * coefficients)
-    if len(data) != _HEADER.size + count * sum(sizes):
-        raise FormatError(f"{path.name} holds {len(data)} bytes, {count} splats of degree {degree} need others")
-    sections, start = [], _HEADER.size
-    for size in sizes:
-        sections.append(np.frombuffer(data, np.uint8, count * size, start).reshape(count, size))
-        start += count * size
+    (_, _, count, degree, bits, _, _), sections = spz_sections(path)
     positions, opacities, colours, scales, turns, rest = sections
+    coefficients = (degree + 1) ** 2 - 1
     harmonics = np.empty((count, coefficients + 1, 3), np.float32)
     harmonics[:, 0] = (colours / np.float32(255) - 0.5) / _COLOUR_SCALE
     # In place: millions of splats have gigabytes of coefficients.
@@ -59,6 +46,35 @@ def read_spz(path: Path) -> GaussianScene:
         torch.from_numpy(np.log(share / (1 - share)).astype(np.float32)),
         torch.from_numpy(harmonics),
     )
+
+
+def spz_sections(path: Path) -> tuple[tuple[int, ...], list[NDArray[np.uint8]]]:
+    """The header of an SPZ file and its six sections: positions, opacities, colours, scales, rotations, harmonics.
+
+    Returns:
+        the fields of `SPZ_HEADER`, and (N, bytes of a splat) arrays.
+
+    Raises:
+        FormatError: it is not an SPZ file of version 2 or 3, or is damaged.
+    """
+    try:
+        data = zlib.decompress(path.read_bytes(), wbits=31)
+    except zlib.error as problem:
+        raise FormatError(f"{path.name} is not an SPZ file of version 2 or 3: {problem}") from problem
+    header = SPZ_HEADER.unpack_from(data)
+    magic, version, count, degree = header[:4]
+    if magic != _MAGIC or version not in (2, 3) or degree > 3:
+        raise FormatError(f"{path.name} is SPZ version {version} of degree {degree}; versions 2 and 3 can be read")
+    coefficients = (degree + 1) ** 2 - 1
+    turn_bytes = 4 if version == 3 else 3
+    sizes = (9, 1, 3, 3, turn_bytes, 3 * coefficients)
+    if len(data) != SPZ_HEADER.size + count * sum(sizes):
+        raise FormatError(f"{path.name} holds {len(data)} bytes, {count} splats of degree {degree} need others")
+    sections, start = [], SPZ_HEADER.size
+    for size in sizes:
+        sections.append(np.frombuffer(data, np.uint8, count * size, start).reshape(count, size))
+        start += count * size
+    return header, sections
 
 
 def _positions(data: NDArray[np.uint8], bits: int) -> NDArray[np.float32]:
