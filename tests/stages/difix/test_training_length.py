@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,10 +68,16 @@ def test_without_a_preset_nothing_changes() -> None:
         block = SceneTrainingParams(**fields)
         assert block.settled(9) == TrainingParams(**fields)
         assert scene_settings(block, 9).harmonics_degree == block.harmonics_degree
+        assert scene_settings(block, 9).largest_angle == math.inf
     plain, named = (ReconstructParams.model_validate({"training": each}) for each in ({}, {"preset": "preview"}))
     keys = [stage_keys(PIPELINE, each, {}, 0) for each in (plain, named)]
     assert keys[0]["train"] != keys[1]["train"]
     assert keys[0]["capture"] == keys[1]["capture"]
+
+
+def test_only_few_photographs_limit_the_size_of_gaussians() -> None:
+    block = SceneTrainingParams(preset="quality")
+    assert scene_settings(block, 59).largest_angle < scene_settings(block, 60).largest_angle == math.inf
 
 
 def test_a_stated_field_wins_over_the_preset() -> None:
