@@ -150,7 +150,7 @@ def test_folders_of_photographs_are_samples(tmp_path: Path) -> None:
     assert found["garden"].files == {**{f"images/{name}": f"garden/images/{name}" for name in four}, **masks}
     assert found["hall"].files == {f"images/{name}": f"hall/{name}" for name in four}
     assert found["hall"].attributes["mark"] == ""
-    assert found["few"].rejected == ("TooFewViews", "1 photographs in few/, at least 4 are needed")
+    assert found["few"].rejected == ("TooFewViews", "1 photographs in few/ (few/0.png), at least 4 are needed")
 
 
 @pytest.mark.parametrize("below", ["images", ""])

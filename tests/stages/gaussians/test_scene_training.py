@@ -150,6 +150,15 @@ def test_dead_gaussians_move_beside_living_ones_without_changing_the_picture_muc
     assert relocated(alive, np.random.default_rng(0)) is alive
 
 
+def test_gaussians_that_share_the_place_of_a_solid_one_have_finite_logits() -> None:
+    """A logit of 17 is an opacity of exactly 1 in single precision."""
+    scene = GaussianScene.from_points(torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(2), 0.5)
+    scene.opacity_logits[:] = torch.tensor([17.0, -12.0])
+    logits = relocated(scene, np.random.default_rng(0)).opacity_logits
+    assert torch.isfinite(logits).all()
+    assert (logits > 15).all()
+
+
 def test_without_points_the_start_is_random_and_said_to_be(views: list[View]) -> None:
     nothing = np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
     cameras = [view.camera for view in views]

@@ -24,6 +24,7 @@ from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import Start, points_of_pixels, scene_extent
 from scenewright_stages.vision.gaussians.torch_fitting import Momentum
 
+_LARGEST_OPACITY = 1 - 1e-7
 _DEAD_OPACITY = 0.005
 _SPLIT_SHRINKAGE = 1.6
 """Gaussians that share a place are this much smaller than the one before (3DGS)."""
@@ -189,7 +190,8 @@ def relocated(scene: GaussianScene, random: np.random.Generator) -> GaussianScen
     shared, counts = np.unique(chosen, return_counts=True)
     index = torch.from_numpy(shared).to(device)
     # n Gaussians in one place cover as much as the original: 1 - (1 - o)^(1 / n).
-    split = 1 - (1 - opacity[shared]) ** (1 / (counts + 1))
+    # The sigmoid of a logit above 16.6 is 1 in single precision, and 1 has no finite logit.
+    split = np.minimum(1 - (1 - opacity[shared]) ** (1 / (counts + 1)), _LARGEST_OPACITY)
     logits = np.log(split / (1 - split)).astype(np.float32)
     tensors["opacity_logits"][index] = torch.from_numpy(logits).to(device)
     tensors["log_scales"][index] -= math.log(_SPLIT_SHRINKAGE)
