@@ -108,6 +108,15 @@ def test_cards_filter_link_and_drop_their_outlines(masked_page: str, browser: Ch
         assert seen.complaints == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_card_is_wider_than_the_screen(browser: Chromium, tmp_path: Path, width: int) -> None:
+    look = look_at(picture(tmp_path, "any"))
+    long = "a_very_long_name_without_any_spaces_" * 5
+    cards = [Entry(long + split, {"Source": long, "Split": split}, (look,), f"{long}.png") for split in ("a", "b")]
+    with visit(browser, page(cards, long), tmp_path, width=width) as seen:
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_markup_in_titles_and_facets_stays_text(browser: Chromium, tmp_path: Path) -> None:
     look = look_at(picture(tmp_path, "any"), HOSTILE)
     cards = [Entry(HOSTILE, {"Source": HOSTILE, "Split": split}, (look,), "a.png") for split in ("a", "b")]

@@ -52,12 +52,20 @@ class Visit:
 
 @contextmanager
 def visit(
-    browser: Browser, html: str, folder: Path, width: int = 900, script: str = "", scheme: str = "light"
+    browser: Browser,
+    html: str,
+    folder: Path,
+    width: int = 900,
+    script: str = "",
+    scheme: str = "light",
+    touch: bool = False,
 ) -> Iterator[Visit]:
     path = folder / "report.html"
     path.write_text(html, encoding="utf-8")
     context = browser.new_context(
         viewport={"width": width, "height": 800},
+        has_touch=touch,
+        is_mobile=touch,
         color_scheme=scheme,  # type: ignore[arg-type]
         bypass_csp=False,
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from playwright.sync_api import Browser
 from report_scenes import CAMERA, blob, full_report, joined, three_clusters
-from test_report_browser import Visit, colour_at, visit, wait_for_change
+from test_report_browser import Pixels, Visit, colour_at, visit, wait_for_change
 
 from scenewright_stages.scenes.page import render_scene
 from scenewright_stages.scenes.splats import SplatCloud, SplatScene, faded
@@ -121,6 +121,58 @@ def test_the_camera_stays_inside_until_it_is_let_go_and_nothing_shows_beside_the
             drag(seen, -300)
         wait_for_change(seen, held, lambda change: change > 20)
         assert seen.stage().min(axis=-1).max() < 120, "white beside the path would be smear"
+
+
+class Fingers:
+    """Fingers on the middle of the 3D view of a phone: where each is, in pixels from the middle."""
+
+    def __init__(self, seen: Visit) -> None:
+        seen.page.locator("[data-stage]").scroll_into_view_if_needed()
+        box = seen.page.locator("[data-stage]").bounding_box()
+        assert box is not None
+        self.middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        self.devtools = seen.page.context.new_cdp_session(seen.page)
+
+    def move(self, *ways: tuple[float, float], steps: int = 5) -> None:
+        """Put a finger down at the start of each way, move all to the ends of theirs, and lift them."""
+        self._send("touchStart", [start for start, _ in ways])
+        for step in range(1, steps + 1):
+            self._send("touchMove", [start + (end - start) * step / steps for start, end in ways])
+        self._send("touchEnd", [])
+
+    def _send(self, kind: str, offsets: list[float]) -> None:
+        x, y = self.middle
+        points = [{"x": x + offset, "y": y, "id": number} for number, offset in enumerate(offsets)]
+        self.devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def apart(pixels: Pixels) -> float:
+    """Distance of the red and the green cluster in the picture, in pixels; NaN if one of them is not in it."""
+    centres = []
+    for channel in (0, 1):
+        others = np.delete(pixels, channel, axis=-1).max(axis=-1)
+        rows, columns = np.nonzero((pixels[..., channel] > 120) & (others < 60))
+        if not len(rows):
+            return float("nan")
+        centres.append((rows.mean(), columns.mean()))
+    return float(np.hypot(*np.subtract(*centres)))
+
+
+@pytest.mark.slow
+def test_on_a_phone_one_finger_turns_the_scene_and_two_zoom_it(browser: Browser, tmp_path: Path) -> None:
+    with visit(browser, scene_page(three_clusters()), tmp_path, width=390, touch=True) as seen:
+        first = seen.stage()
+        fingers = Fingers(seen)
+        fingers.move((0, 60))
+        wait_for_change(seen, first, lambda change: change > 5)
+        seen.page.evaluate("document.querySelector('[data-action=reset]').click()")
+        wait_for_change(seen, first, lambda change: change < 1)
+        seen.page.evaluate("document.querySelector('[data-action=inside]').click()")
+        fingers.move((-60, -30), (60, 30))
+        end = time.monotonic() + 30
+        while not apart(seen.stage()) < 0.8 * apart(first):
+            assert time.monotonic() < end, "two fingers that approach each other show more of the scene"
+            seen.page.wait_for_timeout(100)
 
 
 def test_a_still_stands_until_the_view_is_drawn_and_where_it_cannot_be(browser: Browser, tmp_path: Path) -> None:

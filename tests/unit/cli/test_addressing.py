@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scenewright.cli.addressing import assignments_of, stages_of
+from scenewright.cli.manifests import Changes, load_plans
 from scenewright.planning.problems import SpecError
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def documents(*names: str) -> list[dict[str, Any]]:
@@ -59,3 +63,12 @@ def test_what_cannot_be_meant_is_refused_with_the_spelling(
         else:
             stages_of(documents(*names), option, text)
     assert remedy in refused.value.problems[0].remedy
+
+
+def test_a_tuning_run_with_its_data_set_s_manifest_can_run_one_stage_with_fields_of_its_own() -> None:
+    files = [EXAMPLES / "difix-pairs.yaml", EXAMPLES / "difix-tuning.yaml"]
+    changes = Changes(only="room-fixer:tune", assignments=["room-fixer:execution.seed=3", "fixer.steps=7"])
+    pairs, fixer = load_plans(files, changes)
+    assert (fixer.selected, fixer.spec.execution.seed) == (("tune",), 3)
+    assert fixer.parameters.model_dump()["steps"] == 7
+    assert (pairs.selected, pairs.spec.execution.seed) == (("capture", "spoil", "pair"), 42)
