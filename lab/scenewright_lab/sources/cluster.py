@@ -24,7 +24,7 @@ from scenewright.cli.cluster.views import view_of
 from scenewright.execution.jobs.names import KIND, MANAGED_SELECTOR, OBJECT, STEP
 from scenewright.kube.client import ApiError, Client
 from scenewright.kube.connection import Connection, connect
-from scenewright.kube.resources import ACCESS_REVIEWS, EVENTS, OBJECTS, PODS
+from scenewright.kube.resources import EVENTS, OBJECTS, PODS, Resource
 from scenewright.planning.documents import value_at
 from scenewright.reconcile.cache.observation import Owned
 from scenewright.reconcile.cache.store import Store
@@ -34,6 +34,7 @@ from scenewright_lab.sources.files import Files
 from scenewright_lab.sources.interface import Entry, Log, NotFound, Person, Picture, Refused, Source, Unavailable
 from scenewright_lab.sources.tree import stored_logs
 
+ACCESS_REVIEWS = Resource("authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False)
 REVIEW_SECONDS = 60.0
 AWAY_SECONDS = 5.0
 MOST_PEOPLE = 200

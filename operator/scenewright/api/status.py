@@ -199,7 +199,7 @@ class Publication(Params):
     """What other objects may refer to."""
 
     hash: str = Field(default="", max_length=64, description="Hash of all that was published.")
-    chosen: dict[str, str] = Field(
+    chosen: dict[str, Annotated[str, Field(max_length=1100)]] = Field(
         default_factory=dict,
         max_length=4,
         description="Files that the pipeline publishes by name, as path@hash.",
@@ -263,7 +263,7 @@ class Status(Params):
     failures: list[FailureStatus] = Field(
         default_factory=list, max_length=20, description="The first failures; all of them are in dropped.csv."
     )
-    warnings: list[str] = Field(
+    warnings: list[Annotated[str, Field(max_length=200)]] = Field(
         default_factory=list, max_length=10, description="Warnings for the user that are not failures."
     )
     outputs: Outputs = Outputs()
@@ -279,7 +279,7 @@ class Status(Params):
         description="What other objects had published when the current run started.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
-    retry_tokens: list[str] = Field(
+    retry_tokens: list[Annotated[str, Field(max_length=63)]] = Field(
         default_factory=list,
         max_length=10,
         description="Retry tokens seen so far, the current one last; a token seen before starts nothing.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -91,9 +92,9 @@ def with_lab_defaults(document: Spec, defaults: Spec) -> tuple[Json, Json]:
 
 def storage_secret(spec: Spec, defaults: Spec) -> str:
     """Name of the Secret with the storage credentials of an object with this spec."""
-    own = spec.get("storage") or {}
-    given = own if any(own.values()) else defaults.get("storage") or {}
-    return str(given.get("secretName", ""))
+    own = value_at(spec, "storage")
+    given = own if isinstance(own, dict) and any(own.values()) else value_at(defaults, "storage")
+    return str(value_at(given, "secretName") or "")
 
 
 def to_status(taken: RawJson) -> dict[str, str]:
@@ -102,10 +103,11 @@ def to_status(taken: RawJson) -> dict[str, str]:
 
 
 def in_status(status: Status) -> Json:
-    """The lab defaults stored in a status, as blocks. The inverse of :func:`to_status`."""
+    """The lab defaults stored in a status, as blocks, without what is not JSON. The inverse of :func:`to_status`."""
     spec: Json = {}
     for path, value in status.effective.defaults.items():
-        spec = with_value(spec, path.split("."), json.loads(value))
+        with suppress(ValueError):
+            spec = with_value(spec, path.split("."), json.loads(value))
     return spec
 
 

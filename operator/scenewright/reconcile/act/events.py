@@ -16,6 +16,7 @@ from scenewright.reconcile.act.deletion import EndingNamespaces, namespace_ends
 from scenewright.reconcile.cache.observation import ObservedObject
 from scenewright.reconcile.decide.actions import EmitEvent
 from scenewright.reconcile.lease import Leadership, NotLeading
+from scenewright_stages.contract.reports import cut
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class Events:
             },
             "type": event.type,
             "reason": event.reason,
-            "message": event.message[:_LONGEST_MESSAGE],
+            "message": cut(event.message, _LONGEST_MESSAGE),
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,

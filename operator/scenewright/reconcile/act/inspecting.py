@@ -6,7 +6,6 @@ Decisions make no requests: they return an `Inspect` action, the actor asks, and
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -20,8 +19,6 @@ from scenewright.kube.resources import CLAIMS, EVENTS, JOBS, NODES, PODS, Resour
 from scenewright.reconcile.cache.observation import Answer, Inspection, Observed
 from scenewright.reconcile.cache.projection import JOB_LABEL, CachedPod, condition, observed_pod, read
 from scenewright.reconcile.cache.store import Store
-
-logger = logging.getLogger(__name__)
 
 LIFETIME = timedelta(seconds=30)
 _FORGOTTEN = timedelta(minutes=10)

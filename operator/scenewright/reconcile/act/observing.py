@@ -67,7 +67,7 @@ def _published(other: ObjectKey, wanted: NamedInput, value: ObservedObject) -> D
         return Dependency(other, "PlannedOnly", wanted.name)
     if not status.publication.hash:
         return Dependency(other, "Unpublished", wanted.name)
-    uri = str((value.spec.get("output") or {}).get("uri", ""))
+    uri = value.text("output", "uri")
     try:
         found = ResolvedInput.of(wanted, uri, status.publication.hash, status.publication.chosen)
     except KeyError:

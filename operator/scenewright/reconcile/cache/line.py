@@ -47,8 +47,8 @@ class Line:
             self._ready.pop(key, None)
             self._tell(key.namespace)
         else:
-            name = (value.spec.get("scheduling") or {}).get("priorityClassName", "")
-            self._ready[key] = -self._priorities.get(name, 0), value.created_at, value.uid
+            priority = self._priorities.get(value.text("scheduling", "priorityClassName"), 0)
+            self._ready[key] = -priority, value.created_at, value.uid
 
     def remove(self, key: ObjectKey) -> None:
         """Removes an object that has ended, rests or is gone."""

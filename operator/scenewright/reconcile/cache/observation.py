@@ -14,6 +14,7 @@ from typing import Literal
 from scenewright.api.names import RETRY_ANNOTATION
 from scenewright.api.raw import RawJson
 from scenewright.api.status import ENDS, Phase, Status
+from scenewright.planning.documents import value_at
 from scenewright.planning.inputs import ResolvedInput
 from scenewright.planning.lab import in_status
 from scenewright.planning.plan import Plan
@@ -87,14 +88,18 @@ class ObservedObject:
         """The parts of the object whose change needs a new decision."""
         return self.generation, self.deleting, self.annotations
 
+    def text(self, *path: str) -> str:
+        """The text at a path of the spec, which nobody may have validated; empty if there is none."""
+        found = value_at(self.spec, *path)
+        return found if isinstance(found, str) else ""
+
     @property
     def retry_token(self) -> str:
         """The retry token in effect, combined from the spec and the annotation. The plan must use this token.
 
         A token that was seen before starts nothing, since Git may revert the annotation or the field at any time.
         """
-        execution = self.spec.get("execution") or {}
-        parts = (str(execution.get("retryToken") or ""), self.annotations.get(RETRY_ANNOTATION, ""))
+        parts = (self.text("execution", "retryToken"), self.annotations.get(RETRY_ANNOTATION, ""))
         token = "+".join(part for part in parts if part)
         if len(token) > _LONGEST_TOKEN:
             token = short_hash(token)

@@ -193,8 +193,7 @@ class OutputIndex:
         if value.spec.get("matrix"):
             # Its children write, each to a folder of its own.
             return NOWHERE
-        uri = (value.spec.get("output") or {}).get("uri", "")
-        return Place(output_place(value.namespace, secret, uri), _hosts(value))
+        return Place(output_place(value.namespace, secret, value.text("output", "uri")), _hosts(value))
 
 
 def _hosts(value: ObservedObject) -> tuple[str, ...]:

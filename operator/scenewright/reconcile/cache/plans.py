@@ -121,8 +121,9 @@ class PlanningCache:
 def document_of(value: ObservedObject) -> Json:
     """The object's manifest with the effective retry token."""
     spec: Json = dict(value.spec)
-    if value.retry_token:
-        spec["execution"] = {**(spec.get("execution") or {}), "retryToken": value.retry_token}
+    given = spec.get("execution") or {}
+    if value.retry_token and isinstance(given, dict) and isinstance(given.get("retryToken", ""), str):
+        spec["execution"] = {**given, "retryToken": value.retry_token}
     metadata = {"name": value.name, "namespace": value.namespace}
     return {"apiVersion": API_VERSION, "kind": value.kind, "metadata": metadata, "spec": spec}
 

@@ -8,7 +8,7 @@ stop a loop that serves all other objects.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -38,7 +38,6 @@ _LONGEST_MESSAGE = 1024
 def observed_object(raw: RawJson, kind: str) -> ObservedObject:
     """An object of one of our kinds."""
     metadata = raw["metadata"]
-    annotations = metadata.get("annotations") or {}
     found = ObservedObject(
         kind=intern(kind),
         namespace=intern(metadata["namespace"]),
@@ -48,11 +47,11 @@ def observed_object(raw: RawJson, kind: str) -> ObservedObject:
         resource_version=metadata["resourceVersion"],
         created_at=moment(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
-        spec=raw.get("spec") or {},
-        status=read_status(raw.get("status") or {}),
+        spec=_block(raw, "spec"),
+        status=read_status(_block(raw, "status")),
         # The last applied configuration only repeats the spec.
-        annotations={name: value for name, value in annotations.items() if name != _APPLIED},
-        labels=metadata.get("labels") or {},
+        annotations={name: value for name, value in _texts(metadata, "annotations") if name != _APPLIED},
+        labels=dict(_texts(metadata, "labels")),
         owner_uid=intern(owner["uid"]) if (owner := _controller(metadata)).get("kind") in PLURALS else "",
     )
     # Loops read these properties of every object: fail here if they cannot be read.
@@ -224,6 +223,17 @@ def _text(fields: RawJson, name: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}: {value!r} is not a text")
     return value[:_LONGEST_MESSAGE]
+
+
+def _block(fields: RawJson, name: str) -> Json:
+    """A block; empty if it is something else, so that planning says what is missing."""
+    found = fields.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(metadata: RawJson, name: str) -> Iterator[tuple[str, str]]:
+    """Labels or annotations that are texts."""
+    return ((key, value) for key, value in _block(metadata, name).items() if isinstance(value, str))
 
 
 def _controller(metadata: RawJson) -> RawJson:

@@ -67,8 +67,8 @@ def refuses_expiry(observed: ObservedObject) -> str:
 
 
 def _lifetime(observed: ObservedObject) -> int | None:
-    seconds: int | None = observed.spec.get("ttlSecondsAfterFinished")
-    return seconds
+    seconds = observed.spec.get("ttlSecondsAfterFinished")
+    return seconds if isinstance(seconds, int) else None
 
 
 def _seconds_to_live(context: DecisionContext, memory: Status) -> float | None:
