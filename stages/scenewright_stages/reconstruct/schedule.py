@@ -20,7 +20,7 @@ _DEGREE_VIEWS = ((6, 0), (MANY_VIEWS, 1))
 """Below so many views, the largest degree of the harmonics."""
 LARGEST_ANGLE = 0.1
 """Where few views train, the largest standard deviation of a Gaussian in radians as the nearest camera sees it. Larger
-ones hang between the views as veils: without a limit, held-out views of three rooms lose 1 dB where photographs look."""
+ones hang between the views as veils: without a limit, rooms lose 0.5 dB from elsewhere where photographs look."""
 _LOSS = 0.5
 """In dB, what validation views must lose until the end for a shorter training. They are few and have fewer neighbours
 than all views: on a beach they lost 0.3 dB after 200 steps, and held-out photographs gained 0.6 dB by the end."""
