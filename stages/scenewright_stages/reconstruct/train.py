@@ -95,8 +95,8 @@ def scene_settings(params: SceneTrainingParams, views: int) -> TrainingSettings:
     settings = replace(training_settings(params.settled(views)), coverage_weight=_COVERAGE_WEIGHT)
     if not params.preset:
         return settings
-    few = {"largest_angle": LARGEST_ANGLE} if views < MANY_VIEWS else {}
-    return replace(settings, harmonics_degree=degree(views, settings.harmonics_degree), **few)
+    angle = LARGEST_ANGLE if views < MANY_VIEWS else settings.largest_angle
+    return replace(settings, harmonics_degree=degree(views, settings.harmonics_degree), largest_angle=angle)
 
 
 def capture_roles(photographs: PosedPhotographs, params: ReconstructParams) -> Roles:
