@@ -12,6 +12,7 @@ from warping import forward_warp
 from scenewright_stages.vision.geometry.cameras import Camera, rigid
 from scenewright_stages.vision.geometry.points import (
     depth_edges,
+    inside_picture,
     moved_behind,
     occludes,
     pixel_centres,
@@ -60,6 +61,21 @@ def test_lifting_and_projecting_are_inverse_to_a_millionth_of_a_pixel() -> None:
 def test_points_behind_a_camera_have_no_pixel() -> None:
     pixels, depth = project(np.array([[0.0, 0.0, -1.0], [0.0, 0.0, 2.0]]), Camera.from_field_of_view(8, 8, 60))
     assert np.isnan(pixels[0]).all() and np.isfinite(pixels[1]).all() and depth[0] == -1
+
+
+def test_only_points_before_a_camera_and_inside_its_picture_are_in_it() -> None:
+    camera = Camera.from_field_of_view(8, 6, 60)
+    rays = np.array([[0.0, 0.0], [8.0, 3.0], [7.99, 5.99], [-0.01, 3.0], [4.0, 6.0]])
+    points = np.concatenate([(rays - camera.principal_point) / camera.focal, np.ones((5, 1))], axis=1)
+    assert inside_picture(*project(2 * points, camera), camera).tolist() == [True, False, True, False, False]
+    assert not inside_picture(*project(-2 * points, camera), camera).any()
+
+
+def test_a_camera_is_resized_by_a_factor_and_keeps_a_pixel() -> None:
+    camera = Camera.from_field_of_view(80, 6, 60)
+    half, tiny = camera.resized(0.5), camera.resized(0.01)
+    assert (half.width, half.height) == (40, 3) and np.allclose(half.intrinsics[0], camera.intrinsics[0] / 2)
+    assert (tiny.width, tiny.height) == (1, 1)
 
 
 def test_edges_are_jumps_and_a_steep_floor_is_no_edge() -> None:

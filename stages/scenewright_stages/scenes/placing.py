@@ -12,7 +12,7 @@ import torch
 
 from scenewright_stages.vision.gaussians.rotation import rotated
 from scenewright_stages.vision.gaussians.scene import GaussianScene
-from scenewright_stages.vision.geometry.points import project
+from scenewright_stages.vision.geometry.points import inside_picture, project
 from scenewright_stages.vision.places.captures.frame import Frame
 from scenewright_stages.vision.places.captures.pictures import PosedPhotographs
 
@@ -64,9 +64,7 @@ def rounding_pixels(scene: GaussianScene, photographs: PosedPhotographs) -> floa
     for each in photographs.photographs:
         exact, depth = project(means, each.camera)
         off, _ = project(rounded, each.camera)
-        with np.errstate(invalid="ignore"):
-            size = (each.camera.width, each.camera.height)
-            seen = (depth > 0) & np.all((exact >= 0) & (exact < size), axis=1)
+        seen = inside_picture(exact, depth, each.camera)
         shift = np.linalg.norm(off[seen] - exact[seen], axis=1)
         found.append(np.nan_to_num(shift, nan=np.inf))
     every = np.concatenate(found)

@@ -133,8 +133,7 @@ def _evenly(cameras: Sequence[Camera], count: int) -> list[Camera]:
 
 
 def _smaller(camera: Camera) -> Camera:
-    factor = min(1.0, _LARGEST_SIDE / max(camera.width, camera.height))
-    return camera.scaled(max(1, round(camera.width * factor)), max(1, round(camera.height * factor)))
+    return camera.resized(min(1.0, _LARGEST_SIDE / max(camera.width, camera.height)))
 
 
 def _walkable_file(floor: Walkable, params: MeshParams) -> dict[str, Any]:

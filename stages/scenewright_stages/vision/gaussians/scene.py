@@ -116,6 +116,12 @@ class GaussianScene:
         )
 
     @classmethod
+    def unfilled(cls, count: int, coefficients: int) -> GaussianScene:
+        """Memory for `count` Gaussians with so many harmonics, to be written to part by part."""
+        means, log_scales, quaternions = (torch.empty(count, length) for length in (3, 3, 4))
+        return cls(means, log_scales, quaternions, torch.empty(count), torch.empty(count, coefficients, 3))
+
+    @classmethod
     def from_points(
         cls, points: torch.Tensor, srgb: torch.Tensor, sigma: torch.Tensor, opacity: float
     ) -> GaussianScene:

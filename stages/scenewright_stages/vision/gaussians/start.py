@@ -17,7 +17,7 @@ from scipy.spatial import QhullError, cKDTree
 
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.geometry.points import project
+from scenewright_stages.vision.geometry.points import inside_picture, project
 from scenewright_stages.vision.types import Mask
 
 MINIMUM_POINTS = 100
@@ -168,12 +168,11 @@ def _frustum_points(camera: Camera, extent: float, random: np.random.Generator, 
 def _inside(points: NDArray[np.float64], camera: Camera, mask: Mask | None = None) -> NDArray[np.bool_]:
     """(N,) bool: points before a camera, inside its picture and, given its mask, on a valid pixel."""
     pixels, depth = project(points, camera)
-    with np.errstate(invalid="ignore"):
-        inside = (depth > 0) & np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=1)
+    inside = inside_picture(pixels, depth, camera)
     if mask is not None:
         columns, rows = pixels[inside].astype(np.intp).T
         inside[inside] = mask[rows, columns]
-    return np.asarray(inside, np.bool_)
+    return inside
 
 
 def _colours(

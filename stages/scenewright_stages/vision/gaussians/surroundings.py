@@ -19,7 +19,7 @@ from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.gaussians.start import points_of_pixels
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.geometry.points import project
+from scenewright_stages.vision.geometry.points import inside_picture, project
 from scenewright_stages.vision.imaging.inpainting.continuation import continued
 from scenewright_stages.vision.types import Float32Array, Float64Array, Mask
 
@@ -46,12 +46,9 @@ class _CoarseView:
     def hides(self, points: Float64Array) -> Mask:
         """(N,) bool: points that would stand before a surface of this view."""
         pixels, depth = project(points, self.camera)
-        with np.errstate(invalid="ignore"):
-            inside = (depth > 0) & np.all((pixels >= 0) & (pixels < (self.camera.width, self.camera.height)), axis=1)
-        columns, rows = pixels[inside].astype(np.intp).T
-        shown = (self.alpha[rows, columns] >= _GAP) & (depth[inside] < self.depth[rows, columns])
-        found = np.zeros(len(points), np.bool_)
-        found[inside] = shown
+        found = inside_picture(pixels, depth, self.camera)
+        columns, rows = pixels[found].astype(np.intp).T
+        found[found] = (self.alpha[rows, columns] >= _GAP) & (depth[found] < self.depth[rows, columns])
         return found
 
 
@@ -71,8 +68,7 @@ def with_surroundings(scene: GaussianScene, cameras: Sequence[Camera], renderer:
 
 
 def _coarse(camera: Camera) -> Camera:
-    scale = _SIDE / max(camera.width, camera.height)
-    return camera.scaled(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+    return camera.resized(_SIDE / max(camera.width, camera.height))
 
 
 @torch.no_grad()

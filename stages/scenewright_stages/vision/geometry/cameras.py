@@ -104,6 +104,10 @@ class Camera:
         factors = np.diag([width / self.width, height / self.height, 1.0])
         return replace(self, intrinsics=factors @ self.intrinsics, width=width, height=height)
 
+    def resized(self, factor: float) -> Camera:
+        """The same view at about `factor` times the size; a side has at least one pixel."""
+        return self.scaled(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
+
     def cropped(self, left: int, top: int, width: int, height: int) -> Camera:
         """The view of the pixel window that starts at (left, top); it may exceed the image."""
         intrinsics = self.intrinsics.copy()

@@ -56,6 +56,12 @@ def project(points: FloatArray, camera: Camera) -> tuple[Float64Array, Float64Ar
     return pixels, depth
 
 
+def inside_picture(pixels: FloatArray, depth: FloatArray, camera: Camera) -> Mask:
+    """(...) bool: projected points, as from `project`, that lie before a camera and inside its picture."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((depth > 0) & np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=-1))
+
+
 def depth_edges(depth: FloatArray, threshold: float = 0.01) -> Mask:
     """(H, W) bool: valid pixels at a jump from one surface to another.
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.geometry.points import project, sample_nearest, unproject
+from scenewright_stages.vision.geometry.points import inside_picture, project, sample_nearest, unproject
 from scenewright_stages.vision.types import Float32Array
 
 _HIDDEN_BEHIND = 0.08
@@ -36,9 +36,8 @@ def warp_reference(
         (H, W, 3) float32, 0 where the reference shows nothing, and (H, W) bool validity.
     """
     pixels, seen_depth = project(unproject(np.where(depth > 0, depth, np.nan), camera), reference_camera)
+    valid = inside_picture(pixels, seen_depth, reference_camera)
     with np.errstate(invalid="ignore"):
-        size = (reference_camera.width, reference_camera.height)
-        valid = (seen_depth > 0) & np.all((pixels >= 0) & (pixels < size), axis=-1)
         if reference_depth is not None:
             surface = sample_nearest(np.asarray(reference_depth), pixels)
             valid &= ~(seen_depth > surface * (1 + _HIDDEN_BEHIND))

@@ -42,10 +42,7 @@ def read_compressed_ply(path: Path) -> GaussianScene:
         raise FormatError(f"{path.name} has no packed splats")
     chunk, vertex, rest = tables["chunk"], tables["vertex"], tables.get("sh")
     count, coefficients = len(vertex), 1 + (0 if rest is None else len(rest.dtype.names or ()) // 3)
-    whole = GaussianScene(
-        torch.empty(count, 3), torch.empty(count, 3), torch.empty(count, 4),
-        torch.empty(count), torch.empty(count, coefficients, 3),
-    )  # fmt: skip
+    whole = GaussianScene.unfilled(count, coefficients)
     # Block by block: what lies between packed and unpacked numbers is several times as large as they are.
     for start in range(0, count, _BLOCK):
         rows = slice(start, min(start + _BLOCK, count))

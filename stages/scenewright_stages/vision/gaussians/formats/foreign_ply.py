@@ -64,10 +64,7 @@ class SplatFile:
 
     def scene(self, change: Callable[[GaussianScene], GaussianScene] = lambda part: part) -> GaussianScene:
         """All splats. Every number is held once, also when `change` is applied: to each part."""
-        whole = GaussianScene(
-            torch.empty(self.count, 3), torch.empty(self.count, 3), torch.empty(self.count, 4),
-            torch.empty(self.count), torch.empty(self.count, self.harmonics, 3),
-        )  # fmt: skip
+        whole = GaussianScene.unfilled(self.count, self.harmonics)
         start = 0
         for part in self.parts():
             for name, tensor in change(part).tensors.items():

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scenewright_stages.vision.geometry.points import project
+from scenewright_stages.vision.geometry.points import inside_picture, project
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
 from scenewright_stages.vision.types import Float64Array
 
@@ -67,8 +67,7 @@ def _levels(photograph: Photograph, points: NDArray[np.float64]) -> NDArray[np.f
     """(P, 3) sRGB levels at points (P, 3); NaN for points that are not visible, masked or clipped."""
     camera = photograph.camera
     places, depth = project(points, camera)
-    with np.errstate(invalid="ignore"):
-        inside = (depth > 0) & np.all((places >= 0) & (places < (camera.width, camera.height)), axis=1)
+    inside = inside_picture(places, depth, camera)
     columns, rows = places[inside].astype(np.intp).T
     blurred = cv2.GaussianBlur(photograph.srgb.astype(np.float32), (0, 0), _BLUR * max(camera.width, camera.height))
     found = np.full((len(points), 3), np.nan)

@@ -225,10 +225,11 @@ def _model(data: Mapping[str, Any], where: str) -> str:
 def _focal(data: Mapping[str, Any], width: int, height: int) -> tuple[float, float]:
     across = _focal_along(data, "x", width)
     down = _focal_along(data, "y", height)
-    if across is None and down is None:
+    if across is None:
+        across = down
+    if across is None:
         raise KeyError("fl_x or camera_angle_x")
-    first, second = (across if down is None else down), (down if across is None else across)
-    return float(across if across is not None else first or 0.0), float(down if down is not None else second or 0.0)
+    return across, across if down is None else down
 
 
 def _focal_along(data: Mapping[str, Any], axis: str, side: int) -> float | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.geometry.planes import fitted_plane
-from scenewright_stages.vision.geometry.points import project
+from scenewright_stages.vision.geometry.points import inside_picture, project
 from scenewright_stages.vision.imaging.metrics import sharpness
 from scenewright_stages.vision.places.captures.errors import CaptureError
 from scenewright_stages.vision.places.captures.pictures import Photograph, PosedPhotographs
@@ -157,8 +157,7 @@ def points_out_of_sight(photographs: PosedPhotographs) -> float:
     seen = np.zeros(len(some), np.bool_)
     for camera in photographs.cameras:
         pixels, depth = project(some, camera)
-        with np.errstate(invalid="ignore"):
-            seen |= (depth > 0) & np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=1)
+        seen |= inside_picture(pixels, depth, camera)
     return float(1 - seen.mean())
 
 
@@ -171,8 +170,7 @@ def density_on_kept(photographs: PosedPhotographs) -> float:
     kept = every = expected = 0.0
     for each in masked:
         pixels, depth = project(some, each.camera)
-        with np.errstate(invalid="ignore"):
-            inside = (depth > 0) & np.all((pixels >= 0) & (pixels < (each.camera.width, each.camera.height)), axis=1)
+        inside = inside_picture(pixels, depth, each.camera)
         columns, rows = pixels[inside].astype(np.int64).T
         kept += float(each.counted()[rows, columns].sum())
         every += float(inside.sum())
@@ -191,8 +189,7 @@ def triangulation_degrees(points: Float64Array, cameras: Sequence[Camera]) -> fl
     rays, inside = [], []
     for camera in cameras:
         pixels, depth = project(some, camera)
-        with np.errstate(invalid="ignore"):
-            inside.append((depth > 0) & np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=1))
+        inside.append(inside_picture(pixels, depth, camera))
         away = some - camera.position
         rays.append(away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-300))
     directions, seen = np.stack(rays, axis=1), np.stack(inside, axis=1)
@@ -223,8 +220,7 @@ def lone_views(photographs: PosedPhotographs) -> list[int]:
         for place in [each for each in order.tolist() if each != number][:_NEIGHBOURS]:
             other = cameras[place]
             pixels, depth = project(places, other)
-            with np.errstate(invalid="ignore"):
-                shared |= (depth > 0) & np.all((pixels >= 0) & (pixels < (other.width, other.height)), axis=1)
+            shared |= inside_picture(pixels, depth, other)
         if shared.reshape(len(_DEPTHS), -1).mean(axis=1).max() < _LEAST_SHARED:
             found.append(number)
     return found

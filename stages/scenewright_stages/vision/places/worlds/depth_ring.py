@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.geometry.points import on_surface, project, sample_nearest, valid_depth
+from scenewright_stages.vision.geometry.points import inside_picture, on_surface, project, sample_nearest, valid_depth
 from scenewright_stages.vision.places.worlds.panorama import rays_of
 from scenewright_stages.vision.types import Float32Array, Float64Array
 
@@ -94,10 +94,8 @@ def closed_ring(depths: Sequence[Float32Array], cameras: Sequence[Camera]) -> Ri
 def _overlap(depths: Sequence[Float32Array], cameras: Sequence[Camera], first: int, second: int) -> _Overlap:
     rays = rays_of(cameras[first])
     places, z = project(rays, _turned(cameras[second]))
-    width, height = cameras[second].width, cameras[second].height
     usable = [on_surface(depths[view]) & valid_depth(depths[view]) for view in (first, second)]
-    with np.errstate(invalid="ignore"):
-        inside = (z > 0) & np.all((places >= 0) & (places < (width, height)), axis=-1) & usable[0]
+    inside = inside_picture(places, z, cameras[second]) & usable[0]
     rows, columns = np.nonzero(inside)
     seen = np.floor(places[rows, columns]).astype(int)
     both = usable[1][seen[:, 1], seen[:, 0]]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.geometry.points import project
+from scenewright_stages.vision.geometry.points import inside_picture, project
 from scenewright_stages.vision.places.worlds.panorama import rays_of
 from scenewright_stages.vision.types import Float32Array, Mask
 
@@ -47,8 +47,7 @@ def seen_between(
 def resampled(picture: Float32Array, own: Camera, rays: NDArray[np.float64]) -> tuple[Float32Array, Mask]:
     """(H, W, 3) an image resampled in directions (H, W, 3) from its own centre, and (H, W) the mask it covers."""
     places, z = project(rays, own)
-    with np.errstate(invalid="ignore"):
-        inside = (z > 0) & np.all((places >= 0) & (places < (own.width, own.height)), axis=-1)
+    inside = inside_picture(places, z, own)
     spots = np.where(inside[..., None], places - 0.5, -10).astype(np.float32)
     seen = cv2.remap(picture, spots[..., 0], spots[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(seen, np.float32), inside

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.geometry.points import project, unproject
+from scenewright_stages.vision.geometry.points import inside_picture, project, unproject
 from scenewright_stages.vision.places.worlds.mesh import Seen, Surface, look
 from scenewright_stages.vision.types import Float32Array, Mask
 
@@ -98,9 +98,7 @@ def covisibility(frame: WorldFrame, camera: Camera) -> float:
     step = max(1, len(places) // _TESTED_PIXELS)
     points = unproject(frame.depth, frame.camera).reshape(-1, 3)[places[::step]]
     pixels, depth = project(points, camera)
-    with np.errstate(invalid="ignore"):
-        inside = (depth > 0) & np.all((pixels >= 0) & (pixels < (camera.width, camera.height)), axis=-1)
-    return float(inside.sum() * step)
+    return float(inside_picture(pixels, depth, camera).sum() * step)
 
 
 def completed(seen: Seen, camera: Camera) -> WorldFrame:
