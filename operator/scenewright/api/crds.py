@@ -31,16 +31,35 @@ _COLUMNS = (
 def crd(kind: Kind, *, built_in: bool = False) -> Json:
     """The CustomResourceDefinition of a kind, with blocks for all installed or only the built-in pipelines."""
     plural = PLURALS[kind]
+    columns = [
+        {"name": name, "type": type_, "jsonPath": path, "description": description}
+        for name, type_, path, description in _COLUMNS
+    ]
+    # All versions have one schema, so that the API server converts by changing apiVersion alone.
+    same = {
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": columns,
+        "schema": {"openAPIV3Schema": _root(kind, built_in)},
+    }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{plural}.{GROUP}"},
         "spec": {
             "group": GROUP,
-            "names": _names(kind, plural),
+            "names": {
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [SHORT_NAMES[kind]],
+                "categories": ["scenewright"],
+            },
             "scope": "Namespaced",
             "conversion": {"strategy": "None"},
-            "versions": _versions(kind, built_in),
+            "versions": [
+                {"name": name, "served": True, "storage": name == VERSION, **same} for name in (VERSION, NEXT_VERSION)
+            ],
         },
     }
 
@@ -52,31 +71,6 @@ def crd_files(*, built_in: bool = True) -> dict[str, str]:
         for kind in KINDS
     }
     return {f"{PLURALS[kind]}.{GROUP}.yaml": _HEADER + text for kind, text in texts.items()}
-
-
-def _names(kind: str, plural: str) -> Json:
-    return {
-        "kind": kind,
-        "listKind": f"{kind}List",
-        "plural": plural,
-        "singular": kind.lower(),
-        "shortNames": [SHORT_NAMES[kind]],
-        "categories": ["scenewright"],
-    }
-
-
-def _versions(kind: Kind, built_in: bool) -> list[Json]:
-    """All served versions: one schema, so that the API server converts by changing apiVersion alone."""
-    columns = [
-        {"name": name, "type": type_, "jsonPath": path, "description": description}
-        for name, type_, path, description in _COLUMNS
-    ]
-    same = {
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": columns,
-        "schema": {"openAPIV3Schema": _root(kind, built_in)},
-    }
-    return [{"name": name, "served": True, "storage": name == VERSION, **same} for name in (VERSION, NEXT_VERSION)]
 
 
 def _root(kind: Kind, built_in: bool) -> Json:

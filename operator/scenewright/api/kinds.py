@@ -177,7 +177,15 @@ def spec_model(kind: Kind, *, built_in: bool = False) -> type[CommonSpec]:
     fields: Json = {name: (each.params | None, None) for name, each in blocks.items()}
     model = create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)
     if blocks:
-        model.rules = (*base.rules, exactly_one(tuple(blocks)))
+        terms = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in blocks)
+        exactly_one = Rule(
+            next(iter(blocks)),
+            f"{terms} == 1",
+            f"exactly one pipeline block is needed: {', '.join(blocks)}",
+            lambda spec: sum(getattr(spec, name) is not None for name in blocks) == 1,
+            ({},),
+        )
+        model.rules = (*base.rules, exactly_one)
     return model
 
 
@@ -185,18 +193,6 @@ def spec_model(kind: Kind, *, built_in: bool = False) -> type[CommonSpec]:
 def manifest_model(kind: Kind) -> type[Manifest[Any]]:
     """Model of a whole object of a kind."""
     return cast(type[Manifest[Any]], Manifest[spec_model(kind)])  # type: ignore[misc]
-
-
-def exactly_one(names: tuple[str, ...]) -> Rule:
-    """The rule that exactly one of the blocks is given."""
-    terms = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
-    return Rule(
-        names[0],
-        f"{terms} == 1",
-        f"exactly one pipeline block is needed: {', '.join(names)}",
-        lambda spec: sum(getattr(spec, name) is not None for name in names) == 1,
-        ({},),
-    )
 
 
 def given_pipeline(kind: Kind, spec: CommonSpec) -> Pipeline | None:

@@ -33,7 +33,7 @@ def assignments_of(documents: Sequence[Document], assignments: Sequence[str]) ->
         if colon:
             found[_named(documents, "--set", name)].append(f"{rest}={value}")
         else:
-            found[_meant(documents, "--set", text, lambda one, given=text: _takes(one, given))].append(text)  # type: ignore[misc]
+            found[_meant(documents, "--set", text, lambda one, given=text: not _refusal(one, given))].append(text)  # type: ignore[misc]
     return found
 
 
@@ -86,31 +86,18 @@ def _meant(documents: Sequence[Document], option: str, text: str, knows: Callabl
         spelt = " or ".join(f"{option} {name}:{text}" for name in names)
         raise SpecError([Problem(option, text, f"fits {' and '.join(names)}: write {spelt}")])
     known = "; ".join(f"{_name(each)} has {', '.join(_stages(each))}" for each in documents)
-    what = f"no object has this stage: {known}" if option != "--set" else _reason_without_record(documents, text)
-    raise SpecError([Problem(option, text, what)])
+    reasons = "; ".join(f"{_name(each)}: {_refusal(each, text)}" for each in documents)
+    raise SpecError([Problem(option, text, reasons if option == "--set" else f"no object has this stage: {known}")])
 
 
-def _reason_without_record(documents: Sequence[Document], text: str) -> str:
-    reasons = []
-    for each in documents:
-        try:
-            _assigned(each, text)
-        except SpecError as error:
-            reasons.append(f"{_name(each)}: {error.problems[0].remedy}")
-    return "; ".join(reasons)
-
-
-def _takes(document: Document, text: str) -> bool:
+def _refusal(document: Document, text: str) -> str:
+    """Why the document cannot take an assignment; empty if it can."""
     try:
-        _assigned(document, text)
-    except SpecError:
-        return False
-    return True
-
-
-def _assigned(document: Document, text: str) -> None:
-    kind = kind_of(document)
-    apply_overrides(dict(document), [text], spec_model(kind), sorted(pipelines(kind)))
+        kind = kind_of(document)
+        apply_overrides(dict(document), [text], spec_model(kind), sorted(pipelines(kind)))
+    except SpecError as error:
+        return error.problems[0].remedy
+    return ""
 
 
 def _stages(document: Document) -> list[str]:

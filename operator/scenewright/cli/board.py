@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from scenewright.api.status import number_texts, rate_text
+from scenewright.cli.texts import duration
 from scenewright.execution.events import (
     Event,
     Indexed,
@@ -84,6 +86,13 @@ class Row:
             return None
         return self.elapsed(now) * (1.0 - share) / share
 
+    def pace(self, now: float) -> list[str]:
+        """The rate if it has several samples, the time left, and measurements: ``2.1/min``, ``35 s left``."""
+        found = [rate_text(self.rate)] if self.rate and self.total > 1 else []
+        remaining = self.remaining(now)
+        found += [f"{duration(remaining)} left"] if remaining is not None else []
+        return found + number_texts(self.numbers)
+
 
 def wall_seconds(event: StepFinished) -> float:
     """How long a step took: what its report says, as pages and summary do, else what was measured here."""
@@ -114,9 +123,18 @@ class Board:
     def update(self, event: Event) -> None:
         match event:
             case StepStarted():
-                self._start(event)
+                row = self.rows[event.step]
+                if row.state != "running":
+                    row.state, row.began, row.message = "running", self.clock(), "starting"
+                if event.shard == 0 and event.attempt == 1:
+                    row.shards, row.numbers, row.seconds, row.ended = {}, {}, 0.0, 0
             case Progress():
-                self._progress(event)
+                row = self.rows[event.step]
+                row.take(event)
+                row.numbers.update(event.numbers)
+                row.total = max(row.total, event.total)
+                words = [event.sample, event.message or ("" if event.phase == "running" else event.phase)]
+                row.message = " · ".join(word for word in words if word)
             case StepFinished():
                 self._finish(event)
             case StepUpToDate():
@@ -124,7 +142,10 @@ class Board:
                 row.state, row.total = "current", event.counts.total
                 row.done, row.failed, row.skipped = event.counts.done, event.counts.failed, event.counts.skipped
             case Indexed():
-                self._index(event)
+                self.samples, self.rejected = event.report.samples, event.report.rejected
+                for name, counts in event.report.stages.items():
+                    if name in self.rows and self.rows[name].state != "done":
+                        self.rows[name].total = counts.todo
             case Retried():
                 left = "given up" if event.attempts_left == 0 else "trying again"
                 self.notes.append(f"{event.step}: {event.reason}; {left}")
@@ -133,21 +154,6 @@ class Board:
             case Interrupted():
                 self.stopping = True
                 self.notes.append("stopping; press Ctrl-C again to stop at once")
-
-    def _start(self, event: StepStarted) -> None:
-        row = self.rows[event.step]
-        if row.state != "running":
-            row.state, row.began, row.message = "running", self.clock(), "starting"
-        if event.shard == 0 and event.attempt == 1:
-            row.shards, row.numbers, row.seconds, row.ended = {}, {}, 0.0, 0
-
-    def _progress(self, event: Progress) -> None:
-        row = self.rows[event.step]
-        row.take(event)
-        row.numbers.update(event.numbers)
-        row.total = max(row.total, event.total)
-        words = [event.sample, event.message or ("" if event.phase == "running" else event.phase)]
-        row.message = " · ".join(word for word in words if word)
 
     def _finish(self, event: StepFinished) -> None:
         row = self.rows[event.step]
@@ -174,9 +180,3 @@ class Board:
     def _end(self, row: Row, state: RowState) -> None:
         row.seconds = row.elapsed(self.clock())
         row.state = state
-
-    def _index(self, event: Indexed) -> None:
-        self.samples, self.rejected = event.report.samples, event.report.rejected
-        for name, counts in event.report.stages.items():
-            if name in self.rows and self.rows[name].state != "done":
-                self.rows[name].total = counts.todo

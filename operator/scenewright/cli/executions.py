@@ -29,7 +29,11 @@ def execution_uri(output_uri: str, wanted: str, now: float | None = None) -> str
         raise _refused(wanted, "needs a local output; elsewhere name the folder in output.uri")
     folder = Path(unquote(parts.path))
     if wanted == NEW:
-        return _below(output_uri, _new_name(folder, time.time() if now is None else now))
+        at = time.time() if now is None else now
+        # If the time is taken as a name, the next free second.
+        while (folder / (name := time.strftime(_STAMP, time.localtime(at)))).exists():
+            at += 1
+        return _below(output_uri, name)
     found = sorted(each.parent for each in folder.glob(f"*/{layout.ROOT}") if each.is_dir())
     if not found:
         raise _refused(wanted, f"{folder} holds no execution; begin with {OPTION} {NEW}")
@@ -38,13 +42,6 @@ def execution_uri(output_uri: str, wanted: str, now: float | None = None) -> str
     if wanted not in [each.name for each in found] or not is_path_part(wanted):
         raise _refused(wanted, f"no such execution; there are: {', '.join(each.name for each in found[-10:])}")
     return _below(output_uri, wanted)
-
-
-def _new_name(folder: Path, now: float) -> str:
-    """The time as a name; if it is taken, the next free second."""
-    while (folder / (name := time.strftime(_STAMP, time.localtime(now)))).exists():
-        now += 1
-    return name
 
 
 def _modified(folder: Path) -> tuple[float, str]:

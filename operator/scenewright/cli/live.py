@@ -9,7 +9,6 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from scenewright.api.status import number_texts, rate_text
 from scenewright.cli.board import Board, Row
 from scenewright.cli.texts import duration
 from scenewright.execution.events import Event, Interrupted, PassStarted, Retried
@@ -68,7 +67,8 @@ class LiveProgress:
         now = self._board.clock()
         if row.state == "running":
             bar = ProgressBar(total=1.0, completed=row.share(), width=20, pulse=row.total == 0)
-            return self._spinner, Text(row.title, "bold"), _counts(row), bar, duration(row.elapsed(now)), _now(row, now)
+            facts = Text(" · ".join([*filter(None, [row.message]), *row.pace(now)]), "dim")
+            return self._spinner, Text(row.title, "bold"), _counts(row), bar, duration(row.elapsed(now)), facts
         mark, style = _MARKS[row.state]
         time = duration(row.seconds) if row.state in ("done", "failed", "stopped") else ""
         notes = {"current": "up to date", "excluded": "not selected"}
@@ -85,13 +85,3 @@ def _counts(row: Row) -> Text:
     if row.skipped:
         text.append(f" {row.skipped} skipped", "dim")
     return text
-
-
-def _now(row: Row, now: float) -> Text:
-    """What the running step is doing, its rate if it has several samples, and the time left."""
-    facts = [row.message] if row.message else []
-    facts += [rate_text(row.rate)] if row.rate and row.total > 1 else []
-    remaining = row.remaining(now)
-    facts += [f"{duration(remaining)} left"] if remaining is not None else []
-    facts += number_texts(row.numbers)
-    return Text(" · ".join(facts), "dim")

@@ -93,8 +93,12 @@ TOOL = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_n
 """Commands of the data plane, which needs renderers and models: their own process reads the options, also --help."""
 
 
-def _run_tool(module: str, context: typer.Context) -> None:
-    raise typer.Exit(subprocess.run([sys.executable, "-m", module, *context.args], check=False).returncode)
+def _run_tool(module: str, context: typer.Context) -> int:
+    return subprocess.run([sys.executable, "-m", module, *context.args], check=False).returncode
+
+
+def _exit(code: int, **_options: object) -> None:
+    raise typer.Exit(code)
 
 
 def _show_version(wanted: bool) -> None:
@@ -110,7 +114,7 @@ VersionOption = Annotated[
 ]
 
 
-@app.callback()
+@app.callback(result_callback=_exit)
 def _application(version: VersionOption = False) -> None:
     """3D scenes and image datasets from photographs, on one machine or on Kubernetes."""
 
@@ -129,7 +133,7 @@ def run(
     rerun: RerunOption = False,
     processes_per_gpu: ProcessesOption = 1,
     output_format: FormatOption = "text",
-) -> None:
+) -> int:
     """Run manifests or photographs on this machine.
 
     Stages that are up to date are skipped. An object runs after the objects that it refers to.
@@ -139,16 +143,7 @@ def run(
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution, pipeline)
     as_json = output_format == "json"
-    code = run_command(
-        files,
-        changes,
-        as_json=as_json,
-        retry_failed=False,
-        force=force,
-        rerun=rerun,
-        processes_per_gpu=processes_per_gpu,
-    )
-    raise typer.Exit(code)
+    return run_command(files, changes, as_json, force=force, rerun=rerun, processes_per_gpu=processes_per_gpu)
 
 
 @app.command()
@@ -165,26 +160,25 @@ def retry(
     output_format: FormatOption = "text",
     namespace: NamespaceOption = "",
     context: ContextOption = "",
-) -> None:
+) -> int:
     """Run again, including failed samples.
 
     A manifest runs on this machine. For an object in a cluster, the operator runs it.
     """
-    from scenewright.cli.cluster.access import is_reference
+    from scenewright.cli.cluster.access import Place, is_reference
     from scenewright.cli.manifests import Changes
 
     as_json = output_format == "json"
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution)
     if is_reference(target):
-        from scenewright.cli.cluster.access import Place
         from scenewright.cli.commands.pick import retry_object
 
         if changes != Changes([]):
             raise typer.BadParameter(f"{target} is in a cluster: edit it there to change what it does")
-        raise typer.Exit(retry_object(target, Place(namespace, context), as_json=as_json))
+        return retry_object(target, Place(namespace, context), as_json=as_json)
     from scenewright.cli.commands.run import run_command
 
-    raise typer.Exit(run_command([Path(target)], changes, as_json=as_json, retry_failed=True))
+    return run_command([Path(target)], changes, as_json, retry_failed=True)
 
 
 @app.command()
@@ -205,7 +199,7 @@ def pick(
         list[Path] | None, typer.Option("--with", help="Manifest of an object that FILE refers to. Repeatable.")
     ] = None,
     output_format: FormatOption = "text",
-) -> None:
+) -> int:
     """List samples that wait for your choice, or store a choice.
 
     After a choice, an object in a cluster continues. For a manifest, run it again.
@@ -214,8 +208,8 @@ def pick(
     from scenewright.cli.commands.pick import pick_command
 
     place, as_json = Place(namespace, context), output_format == "json"
-    raise typer.Exit(
-        pick_command(target, sample, choices or [], place, use_secret=use_secret, as_json=as_json, others=others or [])
+    return pick_command(
+        target, sample, choices or [], place, use_secret=use_secret, as_json=as_json, others=others or []
     )
 
 
@@ -228,13 +222,13 @@ def validate(
     input_uri: InputOption = "",
     output_uri: OutputOption = "",
     output_format: FormatOption = "text",
-) -> None:
+) -> int:
     """Check manifests without running them: fields, values, licences."""
     from scenewright.cli.commands.plan import validate_command
     from scenewright.cli.manifests import Changes
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri)
-    raise typer.Exit(validate_command(files, changes, as_json=output_format == "json"))
+    return validate_command(files, changes, as_json=output_format == "json")
 
 
 @app.command()
@@ -248,13 +242,13 @@ def plan(
     execution: ExecutionOption = "",
     force: ForceOption = False,
     output_format: FormatOption = "text",
-) -> None:
+) -> int:
     """Show what would run and why, without writing anything."""
     from scenewright.cli.commands.plan import plan_command
     from scenewright.cli.manifests import Changes
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution)
-    raise typer.Exit(plan_command(files, changes, as_json=output_format == "json", force=force))
+    return plan_command(files, changes, as_json=output_format == "json", force=force)
 
 
 @app.command()
@@ -269,26 +263,22 @@ def report(
     namespace: NamespaceOption = "",
     context: ContextOption = "",
     use_secret: UseSecretOption = False,
-) -> None:
+) -> int:
     """Show how the last run ended, and where its report page is."""
-    from scenewright.cli.cluster.access import is_reference
+    from scenewright.cli.cluster.access import Place, is_reference
+    from scenewright.cli.commands.report import report_command, report_object
 
     as_json = output_format == "json"
-    if is_reference(target):
-        from scenewright.cli.cluster.access import Place
-        from scenewright.cli.commands.report import report_object
-
-        place = Place(namespace, context)
-        raise typer.Exit(report_object(target, place, open_page=open_page, use_secret=use_secret, as_json=as_json))
-    from scenewright.cli.commands.report import report_command
-
-    raise typer.Exit(report_command(target, output_uri, open_page, as_json=as_json))
+    if not is_reference(target):
+        return report_command(target, output_uri, open_page, as_json=as_json)
+    place = Place(namespace, context)
+    return report_object(target, place, open_page=open_page, use_secret=use_secret, as_json=as_json)
 
 
 @app.command(context_settings=TOOL)
-def export(context: typer.Context) -> None:
+def export(context: typer.Context) -> int:
     """Write finished scenes for other programs."""
-    _run_tool("scenewright_stages.scenes.export.command", context)
+    return _run_tool("scenewright_stages.scenes.export.command", context)
 
 
 @app.command()
@@ -304,13 +294,13 @@ def status(
     context: ContextOption = "",
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Update until the object ends.")] = False,
     output_format: FormatOption = "text",
-) -> None:
+) -> int:
     """Show the state of objects in a cluster."""
     from scenewright.cli.cluster.access import Place
     from scenewright.cli.commands.status import status_command
 
     place, as_json = Place(namespace, context), output_format == "json"
-    raise typer.Exit(status_command(target, place, all_namespaces=all_namespaces, watch=watch, as_json=as_json))
+    return status_command(target, place, all_namespaces=all_namespaces, watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -327,20 +317,20 @@ def logs(
     context: ContextOption = "",
     use_secret: UseSecretOption = False,
     output_format: FormatOption = "text",
-) -> None:
+) -> int:
     """Show the logs of an object's Pods, including deleted Pods."""
     from scenewright.cli.cluster.access import Place
     from scenewright.cli.commands.logs import Selection, logs_command
 
     selection = Selection(stage, shard, run_id, tail)
     place, as_json = Place(namespace, context), output_format == "json"
-    raise typer.Exit(logs_command(target, place, selection, follow=follow, use_secret=use_secret, as_json=as_json))
+    return logs_command(target, place, selection, follow=follow, use_secret=use_secret, as_json=as_json)
 
 
 @app.command(context_settings=TOOL)
-def mask(context: typer.Context) -> None:
+def mask(context: typer.Context) -> int:
     """Make the mask of an object in a photo."""
-    _run_tool("scenewright_stages.reference.mask_tool", context)
+    return _run_tool("scenewright_stages.reference.mask_tool", context)
 
 
 @app.command()
@@ -364,17 +354,17 @@ def models(
         ),
     ] = "",
     output_format: FormatOption = "text",
-) -> None:
+) -> int:
     """List backends and their weights, or download weights."""
     from scenewright.cli.commands.models import empty_prompt_command, fetch_command, models_command, policy_command
 
     if policy:
-        raise typer.Exit(policy_command(policy, as_json=output_format == "json"))
+        return policy_command(policy, as_json=output_format == "json")
     if store_empty_prompt:
-        raise typer.Exit(empty_prompt_command(store_empty_prompt))
+        return empty_prompt_command(store_empty_prompt)
     if fetch:
-        raise typer.Exit(fetch_command(fetch, accept))
-    raise typer.Exit(models_command(as_json=output_format == "json"))
+        return fetch_command(fetch, accept)
+    return models_command(as_json=output_format == "json")
 
 
 @app.command()
@@ -386,11 +376,11 @@ def crds(
     installed: Annotated[
         bool, typer.Option("--installed", help="Include pipelines from other installed packages.")
     ] = False,
-) -> None:
+) -> int:
     """Write the CustomResourceDefinitions and frozen defaults."""
     from scenewright.cli.commands.crds import crds_command
 
-    raise typer.Exit(crds_command(folders, check, installed))
+    return crds_command(folders, check, installed)
 
 
 @app.command()
@@ -410,21 +400,19 @@ def serve(
         typer.Option("--config", metavar="FILE", help="Further settings in YAML, as the chart writes them."),
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Offer no actions.")] = False,
-) -> None:
+) -> int:
     """Serve a web page that shows results and starts runs."""
     from scenewright.cli.commands.serve import serve_command
 
-    raise typer.Exit(
-        serve_command(
-            target,
-            cluster=cluster,
-            host=host,
-            port=port,
-            namespaces=namespaces or [],
-            context=context,
-            config=config,
-            read_only=read_only,
-        )
+    return serve_command(
+        target,
+        cluster=cluster,
+        host=host,
+        port=port,
+        namespaces=namespaces or [],
+        context=context,
+        config=config,
+        read_only=read_only,
     )
 
 
@@ -436,11 +424,11 @@ def operator(
             metavar="FILE", help="Configuration in YAML. Default: the file named by SCENEWRIGHT_OPERATOR_CONFIG."
         ),
     ] = None,
-) -> None:
+) -> int:
     """Run the operator (the command of its container)."""
     from scenewright.cli.commands.operator import operator_command
 
-    raise typer.Exit(operator_command(config))
+    return operator_command(config)
 
 
 def main() -> None:

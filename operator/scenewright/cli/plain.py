@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from scenewright.api.status import number_texts, rate_text
 from scenewright.cli.board import Board, Row, wall_seconds
 from scenewright.cli.texts import count, counted, duration
 from scenewright.execution.events import (
@@ -83,10 +82,7 @@ def progress_line(row: Row) -> str:
     facts = [f"{row.done}/{row.total} done"] if row.total else []
     facts += [f"{row.failed} failed"] if row.failed else []
     facts += [f"{row.share():.0%}"] if row.total else []
-    facts += [rate_text(row.rate)] if row.rate and row.total > 1 else []
-    remaining = row.remaining(time.monotonic())
-    facts += [f"{duration(remaining)} left"] if remaining is not None else []
-    facts += number_texts(row.numbers)
+    facts += row.pace(time.monotonic())
     return ": ".join(part for part in (row.step, ", ".join(facts), row.message) if part)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -44,9 +43,10 @@ def highlights(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     for stage in plan.chain:
         for output in stage.outputs:
             if output.result and output.media in _WORTH_OPENING:
+                label, (before, _, after) = _LABELS.get(output.name), output.path.partition("{sample}")
+                matching = [name for name in files if name.startswith(before) and name.endswith(after)]
                 found += [
-                    (_LABELS.get(output.name, output.name.replace("_", " ")), shown)
-                    for shown in _matching(files, output.path, folder)
+                    (label or output.name.replace("_", " "), place((folder / name).as_uri())) for name in matching
                 ]
     return found
 
@@ -74,13 +74,6 @@ def outcome_json(plan: Plan, run: str, outcome: Outcome) -> Json:
         "warnings": list(report.warnings) if report else [],
         "outputs": dict(report.outputs) if report and not outcome.problems else {},
     }
-
-
-def _matching(files: tuple[str, ...], pattern: str, folder: Path) -> list[str]:
-    """Published files of one declared output, as paths for the user."""
-    before, _, after = pattern.partition("{sample}")
-    matching = [name for name in files if name.startswith(before) and name.endswith(after)]
-    return [place((folder / name).as_uri()) for name in matching]
 
 
 MOST_FAILURES = 10

@@ -92,7 +92,10 @@ def showing(viewer: Viewer) -> Iterator[Callable[[], None]]:
             yield wait
         finally:
             if not stays:
-                _end(process)
+                # With its child process, and by force, since it does not always react to an interrupt.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def _wait_until_listening(viewer: Viewer, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
@@ -112,10 +115,3 @@ def _listens(port: int) -> bool:
     with suppress(OSError), socket.create_connection((HOST, port), 1.0):
         return True
     return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kills the viewer and its child process, since it does not always react to an interrupt."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -19,7 +19,7 @@ from scenewright.execution.process import WorkerServer
 from scenewright.execution.published import completed
 from scenewright.execution.shards import EndOfRun, ShardRunner
 from scenewright.planning.plan import Plan
-from scenewright.planning.protocol import end_of_pass, folds_publish, has_work, restarts_of
+from scenewright.planning.protocol import end_of_pass, folds_publish, restarts_of
 from scenewright.planning.tasks import RunSettings, task_of
 from scenewright_stages.backends.runtime.cache.weights import default_cache_dir
 from scenewright_stages.contract.reports import Report, StageCounts
@@ -105,8 +105,10 @@ class LocalRun:
         }
         runner.finish(self._task(INDEX_STEP, **again))
         index, published = _required(runner, INDEX_STEP, INDEX_STEP), None
-        working = [stage for stage in self._plan.selected if has_work(index.stages[stage])]
-        if refused := outcomes.weights_missing(self._plan, working, self._model_cache):
+        working = [stage for stage in self._plan.selected if index.stages[stage].todo]
+        given = self._settings.model_cache
+        cache = Path(given) if given else default_cache_dir(self._environment)
+        if refused := outcomes.weights_missing(self._plan, working, cache):
             raise EndOfRun(refused)
         for stage in self._plan.selected:
             later = working[working.index(stage) + 1 :] if stage in working else ()
@@ -120,7 +122,7 @@ class LocalRun:
         return published
 
     def _run_stage(self, runner: ShardRunner, stage: str, counts: StageCounts, later: Sequence[str]) -> None:
-        if not has_work(counts):
+        if not counts.todo:
             self._on_event(StepUpToDate(stage, counts))
             return
         shards, gpus = max(1, counts.shards), self._plan.stage(stage).pod.gpus
@@ -128,11 +130,6 @@ class LocalRun:
         at_most = self._plan.spec.execution.max_parallelism
         slots = gpu_slots(available_gpus(self._environment), gpus, at_most, self._settings.processes_per_gpu)
         runner.finish(task, range(shards), slots)
-
-    @property
-    def _model_cache(self) -> Path:
-        given = self._settings.model_cache
-        return Path(given) if given else default_cache_dir(self._environment)
 
     def _task(self, step: str, shards: int = 1, **flags: bool) -> Task:
         return task_of(self._plan, self._settings, step, shards, **{"retry_failed": False, "force": False, **flags})

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scenewright.execution import outcomes
 from scenewright.execution.events import Event, Outcome, Retried
@@ -44,29 +44,25 @@ class _Attempt:
     resources: ExitStack
 
 
+@dataclass(frozen=True, eq=False)
 class ShardRunner:
-    """Runs the processes of one run, from one thread. `restarts` returns how often a step's process may restart."""
+    """Runs the processes of one run, from one thread.
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        server: WorkerServer,
-        environment: Mapping[str, str],
-        interruption: Interruption,
-        on_event: Callable[[Event], None],
-        restarts: Callable[[str], int],
-    ) -> None:
-        self._folder = folder
-        self._server = server
-        self._environment = environment
-        self._interruption = interruption
-        self._on_event = on_event
-        self._restarts = restarts
-        self._indexed: dict[str, int] = {}
-        self.given_up: dict[str, str] = {}
-        """Why a step was given up, by step, unless a later pass finished it."""
-        self.step_seconds: dict[str, float] = {}
-        """Wall-clock seconds by step so far, without steps that were up to date."""
+    Attributes:
+        restarts: returns how often a step's process may restart.
+        given_up: why a step was given up, by step, unless a later pass finished it.
+        step_seconds: wall-clock seconds by step so far, without steps that were up to date.
+    """
+
+    folder: RunFolder
+    server: WorkerServer
+    environment: Mapping[str, str]
+    interruption: Interruption
+    on_event: Callable[[Event], None]
+    restarts: Callable[[str], int]
+    given_up: dict[str, str] = field(default_factory=dict)
+    step_seconds: dict[str, float] = field(default_factory=dict)
+    _indexed: dict[str, int] = field(default_factory=dict)
 
     def finish(self, task: Task, shards: Sequence[int] = (0,), slots: Sequence[Slot] = ANYWHERE) -> None:
         """Runs the shards until each is done or given up, one per slot at a time.
@@ -83,9 +79,9 @@ class ShardRunner:
                 while waiting and free:
                     running.append(self._start(task, *waiting.popleft(), free.pop(0)))
                 running[0].process.wait_a_moment()
-                self._interruption.enforce()
+                self.interruption.enforce()
                 for attempt in list(running):
-                    attempt.clock.advance(self._folder.shard(task.step, attempt.shard).progress())
+                    attempt.clock.advance(self.folder.shard(task.step, attempt.shard).progress())
                     if not attempt.process.is_running():
                         running.remove(attempt)
                         free.append(attempt.slot)
@@ -99,18 +95,16 @@ class ShardRunner:
 
     def report(self, task_step: str, step: str, shard: int = 0) -> Report | None:
         """The report of a step from the process whose task is for `task_step`."""
-        return self._folder.shard(task_step, shard).report(step)
+        return self.folder.shard(task_step, shard).report(step)
 
     def _start(self, task: Task, shard: int, number: int, slot: Slot) -> _Attempt:
-        folder = self._folder.shard(task.step, shard)
+        folder = self.folder.shard(task.step, shard)
         folder.clear()
         position = (shard, task.shards)
-        clock = StepClock(folder, _steps(task), position, number, self._on_event, self.step_seconds, self._indexed)
+        clock = StepClock(folder, _steps(task), position, number, self.on_event, self.step_seconds, self._indexed)
         resources = ExitStack()
-        process = resources.enter_context(
-            StageProcess(self._server, task, shard, folder, {**self._environment, **slot})
-        )
-        resources.enter_context(self._interruption.watching(process))
+        process = resources.enter_context(StageProcess(self.server, task, shard, folder, {**self.environment, **slot}))
+        resources.enter_context(self.interruption.watching(process))
         return _Attempt(shard, number, slot, process, clock, resources)
 
     def _ended(self, task: Task, attempt: _Attempt) -> list[tuple[int, int]]:
@@ -118,9 +112,9 @@ class ShardRunner:
         code = attempt.process.code
         attempt.resources.close()
         attempt.clock.end(code)
-        if self._interruption.requested:
+        if self.interruption.requested:
             raise EndOfRun(outcomes.interrupted())
-        restarts = self._restarts(task.step)
+        restarts = self.restarts(task.step)
         decision = verdict(code, attempt.number, restarts)
         if decision == "fail":
             raise EndOfRun(outcomes.failed(ExitCode(code), self._last_report(task, attempt.shard)))
@@ -130,27 +124,24 @@ class ShardRunner:
         report = self._last_report(task, attempt.shard)
         reason = (report.message or report.reason) if report else ""
         step = self._ended_in(task, attempt.shard)
-        self._on_event(Retried(step, attempt.shard, code, reason or explanation(code), left))
+        self.on_event(Retried(step, attempt.shard, code, reason or explanation(code), left))
         if decision == "retry":
             return [(attempt.shard, attempt.number + 1)]
-        self._give_up(task, attempt.shard, reason or explanation(code))
-        return []
-
-    def _give_up(self, task: Task, shard: int, why: str) -> None:
-        """Ends the run if index or publish was lost. A stage's lost shard leaves its samples to the next pass."""
-        step = self._ended_in(task, shard)
         if step in (INDEX_STEP, PUBLISH_STEP):
-            raise EndOfRun(outcomes.lost(step, why, self._folder.shard(task.step, shard).log_tail()))
-        self.given_up[step] = why
+            log = self.folder.shard(task.step, attempt.shard).log_tail()
+            raise EndOfRun(outcomes.lost(step, reason or explanation(code), log))
+        # The stage's other shards go on, and the next pass has the samples of this one.
+        self.given_up[step] = reason or explanation(code)
+        return []
 
     def _ended_in(self, task: Task, shard: int) -> str:
         """The step in which a process ended: the folded publish, if the stage's own report is complete."""
-        report = self._folder.shard(task.step, shard).report(task.step)
+        report = self.folder.shard(task.step, shard).report(task.step)
         return PUBLISH_STEP if task.fold_publish and report is not None and not report.reason else task.step
 
     def _last_report(self, task: Task, shard: int) -> Report | None:
         """The report of the step that ended the process, which may be a folded one."""
-        folder = self._folder.shard(task.step, shard)
+        folder = self.folder.shard(task.step, shard)
         reports = [report for step in reversed(_steps(task)) if (report := folder.report(step)) is not None]
         return next((report for report in reports if report.reason), reports[0] if reports else None)
 

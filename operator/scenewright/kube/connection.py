@@ -35,7 +35,9 @@ class Connection:
             # aiohttp would look for a proxy and in .netrc for each request, in two threads: a sixth of our CPU time.
             "trust_env": False,
         }
-        configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
+        host = urlsplit(configuration.host)
+        if not configuration.proxy and not proxy_bypass(host.hostname or ""):
+            configuration.proxy = getproxies().get(host.scheme)
         self.configuration = configuration
         self.namespace = namespace
         self._renew = renew
@@ -86,12 +88,6 @@ async def connect(context: str = "") -> Connection:
         await loader.load_and_set(configuration)
 
     return Connection(configuration, chosen["context"].get("namespace") or "default", read_again)
-
-
-def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for a URL, unless ``NO_PROXY`` exempts its host."""
-    parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _context(location: str, name: str) -> Json:

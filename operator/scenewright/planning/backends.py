@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,26 +95,19 @@ def _need(stages: Sequence[str]) -> str:
 
 def _lacking(choice: BackendChoice, accepted: Sequence[str], cache_dir: Path) -> list[Problem]:
     """What the first permitted backend of a choice lacks; empty if any can serve."""
-    lacking = [
-        [problem for weights in sets if (problem := _weights_problem(weights, cache_dir))]
-        for sets in _permitted(choice, accepted)
-    ]
-    return lacking[0] if lacking and all(lacking) else []
-
-
-def _weights_problem(weights: Weights, cache_dir: Path) -> Problem | None:
-    try:
-        require_weights(weights, cache_dir)
-    except MissingWeights as error:
-        return Problem(error.field, error.value, error.remedy)
-    return None
-
-
-def _permitted(choice: BackendChoice, accepted: Sequence[str]) -> Iterator[tuple[Weights, ...]]:
-    """The weights of each backend of a choice whose licences are accepted."""
+    lacking: list[list[Problem]] = []
     for name in choice.names:
-        with suppress(LicenceNotAccepted):
-            yield weights_of(choice, name, accepted)
+        try:
+            permitted = weights_of(choice, name, accepted)
+        except LicenceNotAccepted:
+            continue
+        lacking.append([])
+        for weights in permitted:
+            try:
+                require_weights(weights, cache_dir)
+            except MissingWeights as error:
+                lacking[-1].append(Problem(error.field, error.value, error.remedy))
+    return lacking[0] if lacking and all(lacking) else []
 
 
 def image_of(stage: StageSpec, *, on_gpu: bool) -> str:

@@ -41,7 +41,12 @@ def parse_documents(text: str) -> list[Json]:
     Raises:
         SpecError: invalid YAML, a document that is not an object, or no document of our kinds.
     """
-    documents = [document for document in _load(text) if document is not None]
+    try:
+        documents = [document for document in yaml.load_all(text, Loader=_StrictLoader) if document is not None]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SpecError([Problem(where, ABSENT, f"not valid YAML: {getattr(error, 'problem', error)}")]) from error
     if not documents:
         raise SpecError([Problem("", ABSENT, f"the file holds no document; kinds: {', '.join(KINDS)}")])
     for document in documents:
@@ -102,17 +107,8 @@ def with_value(node: object, path: Sequence[str], value: object) -> Any:
     return base
 
 
-def value_at(node: object, *path: str) -> Any:
-    """The value at a path of the raw tree; None if missing."""
+def value_at(node: object, *path: str, missing: object = None) -> Any:
+    """The value at a path of the raw tree; `missing` if there is none."""
     for name in path:
-        node = node.get(name) if isinstance(node, dict) else None
+        node = node.get(name, missing) if isinstance(node, dict) else missing
     return node
-
-
-def _load(text: str) -> list[Any]:
-    try:
-        return list(yaml.load_all(text, Loader=_StrictLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SpecError([Problem(where, ABSENT, f"not valid YAML: {getattr(error, 'problem', error)}")]) from error

@@ -85,11 +85,7 @@ def task_inputs(inputs: tuple[NamedInput, ...], resolved: Mapping[str, ResolvedI
     """The named inputs for stage processes, without unresolved references."""
     found: dict[str, TaskNamedInput] = {}
     for each in inputs:
-        other = resolved.get(each.name)
-        if other is not None:
-            found[each.name] = TaskNamedInput(
-                uri=other.uri, path=other.path, hash=other.hash, include=list(each.include), field=each.field
-            )
-        elif each.uri:
-            found[each.name] = TaskNamedInput(uri=each.uri, include=list(each.include), field=each.field)
+        other = resolved.get(each.name) or ResolvedInput(each.uri, "")
+        if other.uri:
+            found[each.name] = TaskNamedInput(**vars(other), include=list(each.include), field=each.field)
     return found

@@ -59,7 +59,12 @@ def check_lab_defaults(defaults: Spec, field: str = "defaults") -> None:
         if name not in models:
             problems.append(Problem(f"{field}.{name}", block, f"no such block; allowed: {', '.join(models)}"))
             continue
-        found = _problems(models[name], block, f"{field}.{name}")
+        found: list[Problem] = []
+        try:
+            models[name].model_validate(block, strict=True)
+        except ValidationError as error:
+            # Missing fields are fine, since objects may set them.
+            found = problems_of(error, models[name], f"{field}.{name}", ignored=("missing", BROKEN_RULES))
         problems += found
         for path, value in _leaves(models[name], block, (name,)) if isinstance(block, Mapping) and not found else ():
             if len(json.dumps(value)) > LONGEST_VALUE:
@@ -114,15 +119,6 @@ def in_status(status: Status) -> Json:
 def _models() -> dict[str, type[BaseModel]]:
     blocks = {name: each.params for kind in KINDS for name, each in pipelines(kind).items()}
     return {**COMMON, **blocks}
-
-
-def _problems(model: type[BaseModel], block: object, field: str) -> list[Problem]:
-    """Problems of a partial block. Missing fields are fine, since objects may set them."""
-    try:
-        model.model_validate(block, strict=True)
-    except ValidationError as error:
-        return problems_of(error, model, field, ignored=("missing", BROKEN_RULES))
-    return []
 
 
 def _leaves(model: type[BaseModel], block: Any, path: Path) -> Iterator[tuple[Path, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from scenewright.api.raw import Json, RawJson
+from scenewright.api.raw import Json
 from scenewright.planning.documents import with_value
 from scenewright.planning.problems import ABSENT, Problem, SpecError
 from scenewright.planning.validation import block_of, field_of, no_such_field
@@ -37,7 +37,8 @@ def apply_overrides(
 
 def _parse(assignment: str) -> tuple[list[str], Any]:
     path, separator, text = assignment.partition("=")
-    parts = [_camel(part) for part in path.strip().split(".")]
+    # ``max_resolution`` becomes ``maxResolution``; dashes in stage names stay.
+    parts = [re.sub(r"_([a-z0-9])", lambda match: match[1].upper(), part) for part in path.strip().split(".")]
     if not separator or not all(parts):
         raise SpecError([Problem("--set", assignment, "must be path=value, such as coarse.frames=5")])
     try:
@@ -49,19 +50,16 @@ def _parse(assignment: str) -> tuple[list[str], Any]:
 
 def _resolve(path: list[str], document: Json, spec_model: type[BaseModel], pipelines: Sequence[str]) -> list[str]:
     """The path from the document's root; raises SpecError with suggestions if there is no such field."""
-    block = _pipeline_of(document, pipelines)
-    inside = [["spec", *path], ["spec", block, *path]] if block else [["spec", *path]]
-    candidates = [path] if path[0] in _ROOTS else inside
-    problems = [problem for candidate in candidates if (problem := _unknown(candidate, spec_model))]
-    if len(problems) < len(candidates):
-        return next(candidate for candidate in candidates if _unknown(candidate, spec_model) is None)
-    raise SpecError([max(problems, key=lambda problem: ("did you mean" in problem.remedy, problem.field.count(".")))])
-
-
-def _pipeline_of(document: RawJson, pipelines: Sequence[str]) -> str | None:
     spec = document.get("spec")
-    given = [name for name in pipelines if isinstance(spec, dict) and name in spec]
-    return given[0] if given else None
+    block = next((name for name in pipelines if isinstance(spec, dict) and name in spec), None)
+    inside = [["spec", *path], ["spec", block, *path]] if block else [["spec", *path]]
+    problems = []
+    for candidate in [path] if path[0] in _ROOTS else inside:
+        problem = _unknown(candidate, spec_model)
+        if problem is None:
+            return candidate
+        problems.append(problem)
+    raise SpecError([max(problems, key=lambda problem: ("did you mean" in problem.remedy, problem.field.count(".")))])
 
 
 def _unknown(path: list[str], spec_model: type[BaseModel]) -> Problem | None:
@@ -79,8 +77,3 @@ def _unknown(path: list[str], spec_model: type[BaseModel]) -> Problem | None:
             return Problem(f"--set {'.'.join(path[:position])}", ABSENT, no_such_field(part, block))
         annotation = field.annotation
     return None
-
-
-def _camel(part: str) -> str:
-    """``max_resolution`` becomes ``maxResolution``; dashes in stage names stay."""
-    return re.sub(r"_([a-z0-9])", lambda match: match.group(1).upper(), part)

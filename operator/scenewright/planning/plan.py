@@ -175,7 +175,9 @@ def work_hash(spec: CommonSpec, pipeline: Pipeline, parameters: Params) -> str:
 
     Suspension, parallelism, priority, deadlines and TTL are not part of it, so changing them starts no new run.
     """
-    execution = spec.execution
+    execution, per_sample = spec.execution, pipeline.retries_per_sample
+    usual = effective_retries(Retries(), per_sample).model_dump(by_alias=True)
+    retries = effective_retries(execution.retries, per_sample).model_dump(by_alias=True)
     sources = {name: getattr(spec, name) for name in ("input", "dataset") if hasattr(spec, name)}
     return short_hash(
         {
@@ -185,20 +187,13 @@ def work_hash(spec: CommonSpec, pipeline: Pipeline, parameters: Params) -> str:
             "stages": _differences(execution.stages),
             "seed": execution.seed,
             "samplesPerShard": execution.samples_per_shard,
-            "retries": _changed_retries(execution.retries, pipeline),
+            "retries": {name: value for name, value in retries.items() if value != usual[name]},
             "onSampleError": execution.on_sample_error,
             "models": _differences(spec.models),
             "retryToken": execution.retry_token,
             **({"matrix": _differences(spec.matrix)} if spec.matrix is not None else {}),
         }
     )
-
-
-def _changed_retries(given: Retries, pipeline: Pipeline) -> Json:
-    """The effective retries that differ from the pipeline's defaults."""
-    usual = effective_retries(Retries(), pipeline.retries_per_sample).model_dump(by_alias=True)
-    found = effective_retries(given, pipeline.retries_per_sample).model_dump(by_alias=True)
-    return {name: value for name, value in found.items() if value != usual[name]}
 
 
 def _differences(block: Params) -> Json:

@@ -7,8 +7,9 @@ weights are restricted and which backend of a capability is best; nothing is lis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from pydantic import ValidationError
@@ -197,8 +198,11 @@ def _offers(pipeline: Pipeline, slot: Slot, given: Params, name: str) -> bool:
 def permitted_variant(facts: BackendFacts, accepted: Collection[str]) -> str | None:
     """The best variant of a backend that may be used, empty without variants; None if no variant may be used."""
     names = dict.fromkeys(name for name in (facts.best_variant, *facts.weights) if name) or {"": None}
-    permitted = (name for name in names if all(_permits(each, accepted) for each in facts.licensed(name or None)))
-    return next(permitted, None)
+    for name in names:
+        licensed = facts.licensed(name or None)
+        if not any(each.non_commercial or (each.gated and each.licence not in accepted) for each in licensed):
+            return name
+    return None
 
 
 def _refused(stage: StageSpec, choice: BackendChoice, accepted: frozenset[str]) -> Problem:
@@ -270,10 +274,6 @@ def _by_rank(facts: BackendFacts) -> int:
     return -facts.rank
 
 
-def _permits(licensed: Licensed, accepted: Collection[str]) -> bool:
-    return not licensed.non_commercial and (not licensed.gated or licensed.licence in accepted)
-
-
 def _licensed(facts: BackendFacts) -> list[Licensed]:
     return [each for variant in facts.weights or [None] for each in facts.licensed(variant)]
 
@@ -287,19 +287,11 @@ def _at_default(parameters: Params, path: Sequence[str]) -> bool:
 
 
 def _value(parameters: Params, path: Sequence[str]) -> Any:
-    return _field(parameters, path, getattr)
+    """The field at a path; `_UNSET` if the block has no such field."""
+    return vars(reduce(getattr, path[:-1], parameters)).get(path[-1], _UNSET)
 
 
 def _default(parameters: Params, path: Sequence[str]) -> Any:
-    return _field(
-        parameters, path, lambda block, name: type(block).model_fields[name].get_default(call_default_factory=True)
-    )
-
-
-def _field(parameters: Params, path: Sequence[str], read: Callable[[Any, str], Any]) -> Any:
-    """Reads the field at a path, or its default; `_UNSET` if the block has no such field."""
-    *parents, last = path
-    block: Any = parameters
-    for name in parents:
-        block = getattr(block, name)
-    return read(block, last) if last in type(block).model_fields else _UNSET
+    """The default of the field at a path; `_UNSET` if the block has no such field."""
+    field = type(reduce(getattr, path[:-1], parameters)).model_fields.get(path[-1])
+    return field.get_default(call_default_factory=True) if field else _UNSET

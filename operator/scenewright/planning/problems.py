@@ -56,7 +56,9 @@ def from_configuration_error(error: ConfigurationError) -> Problem:
 
 def shown(value: object) -> str:
     """A value on one short line: text in quotes, local files as paths, long values cut."""
-    text = unquote(value.removeprefix("file://")) if isinstance(value, str) else _plain(value)
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, str):
+        text = unquote(value.removeprefix("file://"))
     text = " ".join(text.split())
     if len(text) > _LONGEST_VALUE:
         text = f"{text[: _LONGEST_VALUE - 1]}…"
@@ -68,9 +70,3 @@ def suggestion(word: str, allowed: Sequence[str]) -> str:
     close = get_close_matches(word.lower(), [name.lower() for name in allowed], n=1, cutoff=0.6)
     hint = next((f"did you mean {name!r}? " for name in allowed if close and name.lower() == close[0]), "")
     return f"{hint}allowed: {', '.join(allowed) or 'none'}"
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)

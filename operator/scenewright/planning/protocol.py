@@ -14,7 +14,7 @@ from typing import Literal
 from scenewright.api.status import Forecast
 from scenewright.planning import backends
 from scenewright.planning.plan import Plan
-from scenewright_stages.contract.reports import AWAITING, Report, StageCounts, UnitCounts
+from scenewright_stages.contract.reports import AWAITING, Report, UnitCounts
 
 EndOfPass = Literal["again", "finished"]
 RESTARTS_WITH_STATE = 100
@@ -66,11 +66,6 @@ def needs_models(plan: Plan) -> bool:
         return False
     selected = [stage for stage in plan.chain if stage.name in plan.selected]
     return any(backends.revisions(selected).values())
-
-
-def has_work(counts: StageCounts) -> bool:
-    """Whether a stage has samples to process in this pass."""
-    return counts.todo > 0
 
 
 def restarts_of(plan: Plan, step: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from scenewright.api.kinds import Manifest
 from scenewright.api.patterns import MEANINGS
 from scenewright.api.raw import RawJson
+from scenewright.planning.documents import value_at
 from scenewright.planning.problems import ABSENT, Problem, SpecError, shown, suggestion
 from scenewright_stages.contract.params import BROKEN_RULES
 from scenewright_stages.pipelines import pipelines
@@ -80,25 +81,23 @@ def _problems(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> list
     context: Context = detail.get("ctx", {})
     if detail["type"] == BROKEN_RULES:
         return [
-            Problem(_joined(field, name), _lookup(detail["input"], name), message)
+            Problem(_joined(field, name), value_at(detail["input"], *name.split("."), missing=ABSENT), message)
             for name, message in context["broken"]
         ]
     if detail["type"] == "extra_forbidden":
         return [Problem(field, ABSENT, no_such_field(path.rpartition(".")[2], owner))]
     if detail["type"] in ("literal_error", "enum"):
-        return [Problem(field, detail["input"], _choices(detail["input"], context))]
+        allowed = [choice.strip().strip("'") for choice in context["expected"].replace(" or ", ", ").split(",")]
+        is_text = isinstance(detail["input"], str)
+        remedy = suggestion(detail["input"], allowed) if is_text else f"allowed: {', '.join(allowed)}"
+        return [Problem(field, detail["input"], remedy)]
     if detail["type"] == "value_error":
         # The message of one of our own validators, without pydantic's prefix.
         return [Problem(field, ABSENT, detail["msg"].removeprefix("Value error, "))]
     if detail["type"] == "missing":
         return [Problem(field, ABSENT, "is required")]
-    remedy = _REMEDIES.get(detail["type"])
-    return [Problem(field, detail["input"], remedy(context) if remedy else detail["msg"])]
-
-
-def _choices(value: object, context: Context) -> str:
-    allowed = [choice.strip().strip("'") for choice in context["expected"].replace(" or ", ", ").split(",")]
-    return suggestion(value, allowed) if isinstance(value, str) else f"allowed: {', '.join(allowed)}"
+    remedy_of = _REMEDIES.get(detail["type"])
+    return [Problem(field, detail["input"], remedy_of(context) if remedy_of else detail["msg"])]
 
 
 def no_such_field(name: str, block: type[BaseModel] | None) -> str:
@@ -142,16 +141,6 @@ def block_of(annotation: object) -> type[BaseModel] | None:
 def _item_of(annotation: Any) -> Any:
     arguments = get_args(annotation)
     return arguments[-1] if arguments else None
-
-
-def _lookup(value: Any, path: str) -> Any:
-    """The value at a dotted path of the raw input; ABSENT if it was not given."""
-
-    for part in path.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return ABSENT
-        value = value[part]
-    return value
 
 
 def _joined(*parts: str) -> str:

@@ -11,6 +11,7 @@ import itertools
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import kopf
@@ -56,17 +57,17 @@ async def host(connection: Connection, namespaces: tuple[str, ...], take: Take, 
     return 1 if working.failed else 0
 
 
+@dataclass
 class _Working:
     """The operator's work as a task in kopf's event loop."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._task: asyncio.Task[None] | None = None
-        self.failed = False
+    work: Work
+    failed: bool = False
+    _task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Starts the task without waiting: a signal during kopf's startup would skip the cleanup."""
-        self._task = asyncio.create_task(self._work(), name="work")
+        self._task = asyncio.create_task(self.work(), name="work")
         self._task.add_done_callback(self._ended)
 
     async def end(self) -> None:

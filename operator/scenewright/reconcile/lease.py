@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scenewright.api.raw import Json
@@ -31,6 +32,7 @@ class NotLeading(Exception):  # noqa: N818 - a state, not an error
     """This process must not act now."""
 
 
+@dataclass(eq=False)
 class Leadership:
     """Takes and renews one Lease. Retries a failed renewal until the lease has expired.
 
@@ -38,19 +40,13 @@ class Leadership:
     machines are never compared.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        settings: LeaseSettings,
-        identity: str,
-        beat: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._client = client
-        self._settings = settings
-        self._identity = identity
-        self._beat = beat
-        self._clock = clock
+    client: Client
+    settings: LeaseSettings
+    identity: str
+    beat: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
         self._until = 0.0
         self._own: Json | None = None
         self._has_led = self._replaced = False
@@ -61,7 +57,7 @@ class Leadership:
     @property
     def leads(self) -> bool:
         """Whether we may act at this moment."""
-        return self._clock() < self._until
+        return self.clock() < self._until
 
     def check(self) -> None:
         """Raises NotLeading unless we may act at this moment."""
@@ -96,27 +92,27 @@ class Leadership:
             return
         self._until = 0.0
         try:
-            async with asyncio.timeout(self._settings.seconds * _PATIENCE):
+            async with asyncio.timeout(self.settings.seconds * _PATIENCE):
                 lease = await self._read()
-                if lease is not None and _holder(lease) == self._identity:
+                if lease is not None and _holder(lease) == self.identity:
                     lease["spec"]["holderIdentity"] = ""
-                    await self._client.update(LEASES, self._settings.namespace, self._settings.name, lease)
+                    await self.client.update(LEASES, self.settings.namespace, self.settings.name, lease)
         except (ApiError, TimeoutError) as error:
             logger.info("the lease was not released: %r", error)
 
     async def _round(self) -> float:
         """Tries once to take or renew the lease; returns seconds until the next attempt."""
-        self._beat()
-        began = self._clock()
+        self.beat()
+        began = self.clock()
         try:
-            async with asyncio.timeout(self._settings.seconds * _PATIENCE):
+            async with asyncio.timeout(self.settings.seconds * _PATIENCE):
                 taken = await self._taken()
         except (ApiError, TimeoutError) as error:
-            left = max(0.0, self._until - self._clock())
+            left = max(0.0, self._until - self.clock())
             logger.warning("the lease could not be read or written, it holds for another %.1f s: %r", left, error)
             return self._retry_soon(error)
         if taken:
-            self._until = began + self._settings.seconds * _ACTING
+            self._until = began + self.settings.seconds * _ACTING
             self._has_led = True
         return self._interval()
 
@@ -134,7 +130,7 @@ class Leadership:
 
     async def _read(self) -> Json | None:
         with ignore_statuses(404):
-            lease = await self._client.get(LEASES, self._settings.namespace, self._settings.name)
+            lease = await self.client.get(LEASES, self.settings.namespace, self.settings.name)
             # The Lease may have been created without a spec.
             return {**lease, "spec": lease.get("spec") or {}}
         return None
@@ -142,41 +138,41 @@ class Leadership:
     def _note(self, lease: Json) -> None:
         seen = (_holder(lease), lease["spec"].get("renewTime") or "")
         if seen != self._seen:
-            self._seen, self._seen_at = seen, self._clock()
+            self._seen, self._seen_at = seen, self.clock()
         # Only another holder changes the identity in a lease that was ours.
-        self._replaced = self._has_led and seen[0] != self._identity
+        self._replaced = self._has_led and seen[0] != self.identity
 
     def _is_free(self, lease: Json) -> bool:
         if self._replaced:
             return False
-        if _holder(lease) in ("", self._identity):
+        if _holder(lease) in ("", self.identity):
             return True
-        return self._clock() > self._seen_at + (lease["spec"].get("leaseDurationSeconds") or self._settings.seconds)
+        return self.clock() > self._seen_at + (lease["spec"].get("leaseDurationSeconds") or self.settings.seconds)
 
     async def _written(self, lease: Json | None) -> bool:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        settings = self._settings
+        settings = self.settings
         spec = dict(lease["spec"]) if lease else {}
-        if spec.get("holderIdentity") != self._identity:
+        if spec.get("holderIdentity") != self.identity:
             spec |= {"acquireTime": now, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
-        spec |= {"holderIdentity": self._identity, "renewTime": now, "leaseDurationSeconds": settings.seconds}
+        spec |= {"holderIdentity": self.identity, "renewTime": now, "leaseDurationSeconds": settings.seconds}
         with ignore_statuses(409):
             if lease is None:
                 metadata = {"name": settings.name, "namespace": settings.namespace}
                 body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-                self._own = await self._client.create(LEASES, settings.namespace, body)
+                self._own = await self.client.create(LEASES, settings.namespace, body)
             else:
                 body = {**lease, "spec": spec}
-                self._own = await self._client.update(LEASES, settings.namespace, settings.name, body)
+                self._own = await self.client.update(LEASES, settings.namespace, settings.name, body)
             return True
         return False
 
     def _interval(self) -> float:
-        return self._settings.seconds * _RENEWAL * random.uniform(0.8, 1.2)
+        return self.settings.seconds * _RENEWAL * random.uniform(0.8, 1.2)
 
     def _retry_soon(self, error: Exception) -> float:
         """Pause after a failure, or as long as the API server asks for, but no longer than a usual renewal."""
-        pause = min(_RETRY_SECONDS, self._settings.seconds / 10) * random.uniform(0.8, 1.2)
+        pause = min(_RETRY_SECONDS, self.settings.seconds / 10) * random.uniform(0.8, 1.2)
         return min(max(pause, getattr(error, "retry_after", None) or 0.0), self._interval())
 
 

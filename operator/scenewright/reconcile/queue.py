@@ -59,7 +59,9 @@ class WorkQueue(Generic[K]):
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
         QUEUE_DEPTH.set_function(lambda: len(self._due()))
-        QUEUE_OLDEST.set_function(self._oldest)
+        QUEUE_OLDEST.set_function(
+            lambda: max((self._clock() - waiting.due for waiting in self._due().values()), default=0.0)
+        )
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._again)
@@ -134,6 +136,3 @@ class WorkQueue(Generic[K]):
     def _due(self) -> dict[K, _Waiting]:
         now = self._clock()
         return {key: waiting for key, waiting in self._waiting.items() if waiting.due <= now}
-
-    def _oldest(self) -> float:
-        return max((self._clock() - waiting.due for waiting in self._due().values()), default=0.0)

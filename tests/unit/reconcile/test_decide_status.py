@@ -318,7 +318,7 @@ def test_an_object_goes_when_its_time_to_live_has_passed(labels: dict[str, str])
     assert not cluster.deleted
     cluster.now += timedelta(seconds=1)
     decision = decide(cluster.observed(), SETTINGS, cluster.now)
-    assert DeleteObject("uid-1") in decision.actions
+    assert DeleteObject("courtyard", "uid-1") in decision.actions
 
 
 def test_without_a_time_to_live_nothing_is_looked_at_again() -> None:

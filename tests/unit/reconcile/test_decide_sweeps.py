@@ -16,7 +16,7 @@ from scenewright.planning.problems import SpecError
 from scenewright.reconcile.cache.observation import Observed, ObservedJob, ObservedObject
 from scenewright.reconcile.cache.projection import observed_object
 from scenewright.reconcile.decide import DecideSettings, decide
-from scenewright.reconcile.decide.actions import ApplyChild, DeleteChild, DeleteJob, EmitEvent
+from scenewright.reconcile.decide.actions import ApplyChild, DeleteJob, DeleteObject, EmitEvent
 
 MATRIX = {
     "parameters": {"coarse.frames": [5, 7], "execution.seed": [1, 2]},
@@ -56,7 +56,7 @@ class World:
         for action in decision.actions:
             if isinstance(action, ApplyChild):
                 applied.append(self._apply(dict(action.document)))
-            elif isinstance(action, DeleteChild):
+            elif isinstance(action, DeleteObject):
                 del self.children[action.name]
             elif isinstance(action, EmitEvent):
                 self.events.append(action)

@@ -64,7 +64,7 @@ def test_after_an_upgrade_too_an_ended_object_goes_when_its_time_to_live_has_pas
     upgraded(cluster, block)
     assert not cluster.deleted
     cluster.now += timedelta(seconds=601)
-    assert DeleteObject("uid-1") in operator.settle_once().actions
+    assert DeleteObject("courtyard", "uid-1") in operator.settle_once().actions
 
 
 def test_a_run_continues_although_its_defaults_have_changed() -> None:

@@ -331,7 +331,7 @@ def test_a_lost_pod_is_released_as_a_disruption() -> None:
 
 @pytest.mark.parametrize(
     "action",
-    [CREATE, DeleteJob("a", "u", "w"), SetParallelism("a", "u", 1), ReleasePod("a", "u"), DeleteObject("u")],
+    [CREATE, DeleteJob("a", "u", "w"), SetParallelism("a", "u", 1), ReleasePod("a", "u"), DeleteObject("a", "u")],
 )
 def test_who_does_not_lead_asks_for_nothing(action: Action) -> None:
     bench = Bench()

@@ -67,7 +67,8 @@ def overview(views: Sequence[ObjectView], with_namespace: bool, width: int) -> R
 def picture(view: ObjectView) -> RenderableType:
     """One object: progress of its stages, failures, and where the results are."""
     style = STYLES.get(view.phase, "")
-    parts: list[RenderableType] = [_headline(view)]
+    words = filter(None, (view.pipeline, *facts(view), f"created {age(view.age)} ago"))
+    parts: list[RenderableType] = [Text.assemble((view.phase, f"bold {style}"), "  ", " · ".join(words))]
     if view.message:
         parts.append(Text.assemble((view.reason, style), f"  {view.message}"))
     if view.stages:
@@ -83,16 +84,12 @@ def picture(view: ObjectView) -> RenderableType:
         parts += [Text(""), Text(f"from the lab's defaults: {values}", "dim")]
     if view.outputs:
         parts += [Text(""), place_table(view.outputs.items())]
-    if hint := _hint(view):
-        parts += [Text(""), hint]
+    if view.run and view.ended and (view.failed or view.phase == "Failed"):
+        which = f"{view.reference} -n {view.namespace}"
+        hint = f"`scenewright logs {which}` shows why; `scenewright retry {which}` tries again"
+        parts += [Text(""), Text(hint, "dim")]
     title = Text.assemble((f" {view.kind} ", "bold"), f"{view.namespace}/", (f"{view.name} ", "bold"))
     return Panel(Group(*parts), title=title, title_align="left", border_style=style or "none", padding=(0, 1))
-
-
-def _headline(view: ObjectView) -> Text:
-    """``Running  vistadream · 37/96 done · 3.2/min · created 12 min ago``"""
-    words = [view.pipeline, *facts(view), f"created {age(view.age)} ago"]
-    return Text.assemble((view.phase, f"bold {STYLES.get(view.phase, '')}"), "  ", " · ".join(filter(None, words)))
 
 
 def _why(view: ObjectView) -> Text:
@@ -100,14 +97,6 @@ def _why(view: ObjectView) -> Text:
         return Text.assemble(view.reference, "  ", (view.notices[0], "yellow"), overflow="fold")
     style = STYLES[view.phase]
     return Text.assemble(view.reference, "  ", (view.reason, style), (f"  {view.message}", "dim"), overflow="fold")
-
-
-def _hint(view: ObjectView) -> Text | None:
-    """Commands for the user if samples failed."""
-    if not (view.run and view.ended and (view.failed or view.phase == "Failed")):
-        return None
-    which = f"{view.reference} -n {view.namespace}"
-    return Text(f"`scenewright logs {which}` shows why; `scenewright retry {which}` tries again", "dim")
 
 
 def _stages(stages: Sequence[StageView]) -> Table:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from scenewright.api.raw import Json
 from scenewright.cli.texts import plain_table, print_json, print_problems, size, table_console
@@ -16,11 +15,8 @@ from scenewright_stages.backends.inpaint.facts import FLUX_FILL
 from scenewright_stages.backends.runtime import registry
 from scenewright_stages.backends.runtime.cache.weights import default_cache_dir, fetch_weights, weights_status
 from scenewright_stages.backends.runtime.errors import MissingPackage, MissingWeights
-from scenewright_stages.contract.backends import BackendFacts, Weights, licence_need
+from scenewright_stages.contract.backends import BackendFacts, Licensed, licence_need
 from scenewright_stages.pipelines import pipelines
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 PROMPTED_WEIGHTS = {FLUX_FILL.id: FLUX_FILL}
 """Weights that need no text encoders once the embedding of the empty prompt is stored with them."""
@@ -45,15 +41,12 @@ def policy_command(policy: str, as_json: bool) -> int:
     """Lists what ``models.policy`` gives each pipeline, and which pipelines are complete under it."""
     if policy != PERMISSIVE:
         return _refused(Problem("--policy", policy, f"must be {PERMISSIVE}"))
-    found = {name: served_capabilities(pipeline) for name, pipeline in pipelines().items()}
+    found = {name: [_served_json(each) for each in served_capabilities(each)] for name, each in pipelines().items()}
     if as_json:
         print_json(
             {
-                name: {
-                    "complete": all(each.facts for each in served),
-                    "capabilities": [_served_json(each) for each in served],
-                }
-                for name, served in found.items()
+                name: {"complete": all(row["backend"] for row in rows), "capabilities": rows}
+                for name, rows in found.items()
             }
         )
     else:
@@ -79,13 +72,13 @@ def _served_json(served: Served) -> Json:
     }
 
 
-def _print_policy(found: dict[str, list[Served]]) -> None:
+def _print_policy(found: dict[str, list[Json]]) -> None:
     folded = ("pipeline and capability", "backend", "licence")
     table = plain_table(*folded, "runs on", folded=folded)
-    for pipeline, served in found.items():
-        gaps = [each.capability for each in served if each.facts is None]
+    for pipeline, rows in found.items():
+        gaps = [row["capability"] for row in rows if row["backend"] is None]
         table.add_row(pipeline, f"lacks {', '.join(gaps)}" if gaps else "complete", "", "", style="bold")
-        for row in (_served_json(each) for each in served):
+        for row in rows:
             table.add_row(*_policy_cells(row))
     console = table_console()
     console.print(table)
@@ -97,10 +90,12 @@ def _policy_cells(row: Json) -> tuple[str, str, str, str]:
     if row["backend"] is None:
         refused = f"none: {', '.join(row['restricted'])} may not be used commercially"
         return name, f"{refused}; set {row['without']}" if row["without"] else refused, "", ""
-    backend = f"{row['backend']} {row['variant']}".strip()
-    memory = row["gpuMemoryGiB"]
     licences = ", ".join(row["licences"]) + (" *" if row["mustBeAccepted"] else "")
-    return name, backend, licences, f"GPU, {memory:.0f} GiB" if memory else "CPU"
+    return name, f"{row['backend']} {row['variant']}".strip(), licences, _device(row["gpuMemoryGiB"])
+
+
+def _device(gpu_memory: float) -> str:
+    return f"GPU, {gpu_memory:.0f} GiB" if gpu_memory else "CPU"
 
 
 def fetch_command(weights_id: str, accepted: str) -> int:
@@ -165,12 +160,19 @@ def _rows(facts: BackendFacts) -> list[Json]:
             **base,
             "gpuMemoryGiB": facts.gpu_memory(variant),
             **_traits(facts, variant),
-            **_weights(weights, variant, variant == default),
+            "weights": weights.id,
+            "variant": variant,
+            "default": variant == default,
+            **_licence(weights),
+            "bytes": weights.approximate_bytes,
+            "state": status.state,
+            "revision": status.revision,
         }
         for variant, sets in facts.weights.items()
         for weights in sets
+        for status in [weights_status(weights, default_cache_dir())]
     ]
-    return rows or [{**base, **_traits(facts, ""), **_formula(facts), "state": "built in"}]
+    return rows or [{**base, **_traits(facts, ""), **_licence(facts.formula), "state": "built in"}]
 
 
 def _traits(facts: BackendFacts, variant: str) -> Json:
@@ -180,49 +182,28 @@ def _traits(facts: BackendFacts, variant: str) -> Json:
     return {"scale": traits.scale, "marksSky": traits.marks_sky, "predictsNewViews": traits.predicts_new_views}
 
 
-def _formula(facts: BackendFacts) -> Json:
-    """Licence of a method that the backend implements without weights."""
-    if facts.formula is None:
+def _licence(licensed: Licensed | None) -> Json:
+    """Licence of weights, or of a method that the backend implements without any."""
+    if licensed is None:
         return {}
-    need = licence_need(facts.formula)
+    need = licence_need(licensed)
     return {"licence": need.licence, "licenceUrl": need.url, "mustBeAccepted": need.needed}
 
 
-def _weights(weights: Weights, variant: str, is_default: bool) -> Json:
-    status = weights_status(weights, default_cache_dir())
-    return {
-        "weights": weights.id,
-        "variant": variant,
-        "default": is_default,
-        "licence": weights.licence,
-        "licenceUrl": weights.licence_url,
-        "mustBeAccepted": licence_need(weights).needed,
-        "bytes": weights.approximate_bytes,
-        "state": status.state,
-        "revision": status.revision,
-    }
-
-
 def _print_table(rows: list[Json]) -> None:
+    """A line for each backend and one for each of its weights."""
     console = table_console()
     table = plain_table("backend and weights", "licence", "size", "state", folded=["backend and weights"])
     for (capability, backend), group in groupby(rows, key=lambda row: (row["capability"], row["backend"])):
-        _add_backend(table, f"{capability} {backend}", list(group))
+        first, *_ = of_backend = list(group)
+        bare = ("", "", "") if "weights" in first else (_licence_cell(first), "", first["state"])
+        table.add_row(f"{capability} {backend} ({_device(first['gpuMemoryGiB'])})", *bare, style="bold")
+        for row in (each for each in of_backend if "weights" in each):
+            cells = (f"  {row['weights']}", _licence_cell(row), size(row["bytes"]), row["state"])
+            table.add_row(*cells, style="dim" if row["state"] == "missing" else "")
     console.print(table)
     console.print("* must be accepted by name in spec.models.acceptLicenses", style="dim")
     console.print(f"model cache: {default_cache_dir()}", style="dim", soft_wrap=True)
-
-
-def _add_backend(table: Table, title: str, rows: list[Json]) -> None:
-    """Adds a line for the backend and one for each of its weights."""
-    memory = rows[0]["gpuMemoryGiB"]
-    state = rows[0]["state"] if "weights" not in rows[0] else ""
-    licence = _licence_cell(rows[0]) if "weights" not in rows[0] else ""
-    table.add_row(f"{title} ({f'GPU, {memory:.0f} GiB' if memory else 'CPU'})", licence, "", state, style="bold")
-    for row in rows:
-        if "weights" in row:
-            cells = (f"  {row['weights']}", _licence_cell(row), size(row["bytes"]), row["state"])
-            table.add_row(*cells, style="dim" if row["state"] == "missing" else "")
 
 
 def _licence_cell(row: Json) -> str:

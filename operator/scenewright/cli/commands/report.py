@@ -9,11 +9,10 @@ import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scenewright.api.raw import Json
 from scenewright.cli.cluster.access import Place, connect, parse
 from scenewright.cli.cluster.reading import StorageError, copy_object, storage_environment
 from scenewright.cli.cluster.views import plain_lines, summary, view_of
-from scenewright.cli.manifests import Changes, load_documents
+from scenewright.cli.manifests import Changes, changed_documents, raw_documents
 from scenewright.cli.texts import count, counted, place, print_json, refusing
 from scenewright.execution.published import completed, local_path
 from scenewright.planning.documents import absolute_uri, value_at
@@ -52,7 +51,7 @@ def _results_folder(target: str, output_uri: str) -> Path:
 
 
 def _output_of(file: Path) -> str:
-    uri = value_at(load_documents(file, Changes())[0], "spec", "output", "uri")
+    uri = value_at(changed_documents(raw_documents(file), Changes())[0], "spec", "output", "uri")
     if not isinstance(uri, str):
         raise SpecError([Problem("spec.output.uri", None, "is required; give it, or name the folder of results")])
     return uri
@@ -99,18 +98,14 @@ def report_object(target: str, place: Place, *, open_page: bool, use_secret: boo
     else:
         print("\n".join(plain_lines(view)))
     try:
+        if open_page and not page:
+            raise SpecError([Problem("status.outputs.report", "", "there is no report yet: the run has not published")])
         if open_page:
-            _open(page, storage_environment(cluster, raw, use_secret))
+            target_file = Path(tempfile.mkdtemp(prefix="scenewright-")) / PAGE
+            copy_object(page, target_file, storage_environment(cluster, raw, use_secret))
+            print(f"page: {target_file}")
+            webbrowser.open(target_file.as_uri())
     except StorageError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
-
-
-def _open(page: str, environment: Json) -> None:
-    if not page:
-        raise SpecError([Problem("status.outputs.report", "", "there is no report yet: the run has not published")])
-    target = Path(tempfile.mkdtemp(prefix="scenewright-")) / "report.html"
-    copy_object(page, target, environment)
-    print(f"page: {target}")
-    webbrowser.open(target.as_uri())

@@ -31,9 +31,9 @@ from scenewright_stages.backends.runtime.cache.weights import default_cache_dir
 def run_command(
     files: Sequence[Path],
     changes: Changes,
-    *,
     as_json: bool,
-    retry_failed: bool,
+    *,
+    retry_failed: bool = False,
     force: bool = False,
     rerun: bool = False,
     processes_per_gpu: int = 1,

@@ -45,9 +45,15 @@ def _show_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
 def _watch_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
     """Follows the object to its end: prints the changes as JSON or text lines, or updates a live display."""
     try:
-        if not as_json and sys.stdout.isatty():
-            return _watch_live(cluster, reference)
-        return _watch_lines(cluster, reference, as_json)
+        if as_json or not sys.stdout.isatty():
+            return _watch_lines(cluster, reference, as_json)
+        from rich.console import Console
+        from rich.live import Live
+
+        from scenewright.cli.cluster.pictures import picture
+
+        with Live(console=Console(highlight=False), auto_refresh=False) as live:
+            return _until_ended(cluster, reference, lambda _, view: live.update(picture(view), refresh=True))
     except Gone:
         sys.stderr.write(f"{reference}: was deleted\n")
         return 1
@@ -66,16 +72,6 @@ def _watch_lines(cluster: Cluster, reference: Reference, as_json: bool) -> int:
         shown = lines
 
     return _until_ended(cluster, reference, show)
-
-
-def _watch_live(cluster: Cluster, reference: Reference) -> int:
-    from rich.console import Console
-    from rich.live import Live
-
-    from scenewright.cli.cluster.pictures import picture
-
-    with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        return _until_ended(cluster, reference, lambda _, view: live.update(picture(view), refresh=True))
 
 
 def _until_ended(cluster: Cluster, reference: Reference, show: Callable[[Json, ObjectView], None]) -> int:

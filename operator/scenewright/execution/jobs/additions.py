@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenewright.api.raw import Json, RawJson
+from scenewright.api.raw import Json
 from scenewright.api.template import CaBundle, PodTemplate
 from scenewright.execution.jobs.settings import PodSettings
 
@@ -45,16 +45,10 @@ def with_additions(template: Json, additions: PodTemplate | None, settings: PodS
     for name in ("priorityClassName", "topologySpreadConstraints"):
         if name in spec:
             pod.setdefault(name, spec[name])
-    return {"metadata": _merged(template["metadata"], metadata), "spec": pod}
-
-
-def _merged(ours: RawJson, added: RawJson) -> Json:
-    """Labels and annotations; ours win."""
-    return {
-        name: {**added.get(name, {}), **ours.get(name, {})}
-        for name in ("labels", "annotations")
-        if name in ours or name in added
+    both = {
+        name: {**metadata.get(name, {}), **template["metadata"].get(name, {})} for name in ("labels", "annotations")
     }
+    return {"metadata": {name: each for name, each in both.items() if each}, "spec": pod}
 
 
 def _of_bundle(bundle: CaBundle | None) -> tuple[list[Json], list[Json], list[Json]]:

@@ -45,21 +45,19 @@ def environment_of(request: JobRequest) -> list[Json]:
 
 
 def _values(request: JobRequest) -> dict[str, str]:
+    compiled = volumes.COMPILED if request.shares_compiled else _CACHE
+    progress = request.settings.progress.url
     return {
         **_FIXED,
         **_WRITABLE,
-        **_compiled(request),
+        "TORCHINDUCTOR_CACHE_DIR": f"{compiled}/inductor",
+        "TRITON_CACHE_DIR": f"{compiled}/triton",
         **thread_environment({}, _threads(request)),
         **_worker(request),
         **_models(request),
-        **_progress(request),
+        **({"SCENEWRIGHT_PROGRESS_URL": progress, "SCENEWRIGHT_PROGRESS_TOKEN": volumes.TOKEN} if progress else {}),
         **task_environment(_task(request)),
     }
-
-
-def _compiled(request: JobRequest) -> dict[str, str]:
-    folder = volumes.COMPILED if request.shares_compiled else _CACHE
-    return {"TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor", "TRITON_CACHE_DIR": f"{folder}/triton"}
 
 
 def _worker(request: JobRequest) -> dict[str, str]:
@@ -83,13 +81,6 @@ def _models(request: JobRequest) -> dict[str, str]:
         return {**found, "HF_HUB_OFFLINE": "1"}
     source = request.settings.model_cache.source
     return {**found, "SCENEWRIGHT_MODEL_SOURCE": source} if source else found
-
-
-def _progress(request: JobRequest) -> dict[str, str]:
-    target = request.settings.progress
-    if not target.url:
-        return {}
-    return {"SCENEWRIGHT_PROGRESS_URL": target.url, "SCENEWRIGHT_PROGRESS_TOKEN": volumes.TOKEN}
 
 
 def _task(request: JobRequest) -> str:

@@ -33,7 +33,8 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
         kept.pop(names.QUEUE, None)
     found = {**kept, **own}
     bare = {"metadata": _pod_metadata(request, found), "spec": pod_spec(request)}
-    template = with_additions(bare, plan.spec.execution.template, settings)
+    execution = plan.spec.execution
+    template = with_additions(bare, execution.template, settings)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -45,7 +46,14 @@ def job_manifest(plan: Plan, owner: Owner, create: CreateJob, settings: PodSetti
             "ownerReferences": [owner_reference(owner)],
         },
         "spec": {
-            **_job_spec(request),
+            "completionMode": "Indexed",
+            "completions": create.shards,
+            "parallelism": min(create.shards, execution.max_parallelism),
+            "backoffLimitPerIndex": restarts_of(plan, create.step),
+            **({"maxFailedIndexes": 0} if execution.on_sample_error == "Fail" else {}),
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _FAILURE_RULES},
+            "ttlSecondsAfterFinished": settings.job_ttl_seconds,
             **({"suspend": True} if queue else {}),
             "template": template,
         },
@@ -66,20 +74,6 @@ def _pod_metadata(request: JobRequest, labels: dict[str, str]) -> Json:
     egress, memory = request.stage.pod.egress if request.stage else "", request.needs.gpu_memory_gib
     found = {"labels": {**labels, names.EGRESS: names.label_value(egress)} if egress else labels}
     return {**found, "annotations": {names.GPU_MEMORY: gibibytes(memory)}} if memory else found
-
-
-def _job_spec(request: JobRequest) -> Json:
-    execution, shards = request.plan.spec.execution, request.create.shards
-    return {
-        "completionMode": "Indexed",
-        "completions": shards,
-        "parallelism": min(shards, execution.max_parallelism),
-        "backoffLimitPerIndex": restarts_of(request.plan, request.create.step),
-        **({"maxFailedIndexes": 0} if execution.on_sample_error == "Fail" else {}),
-        "podReplacementPolicy": "Failed",
-        "podFailurePolicy": {"rules": _FAILURE_RULES},
-        "ttlSecondsAfterFinished": request.settings.job_ttl_seconds,
-    }
 
 
 def _on_exit(action: str, code: ExitCode) -> Json:

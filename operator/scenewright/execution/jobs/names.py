@@ -27,7 +27,10 @@ def job_name(kind: str, object_name: str, uid: str, work_hash: str, step: str) -
     with equal cut names, and an object from its successor of the same name.
     """
     digest = hashlib.blake2b(f"{uid}\0{work_hash}".encode(), digest_size=4).hexdigest()
-    tail = f"{digest}-{_step_part(step)}"
+    part = _label_part(step, _STEP_LENGTH)
+    if part != step:
+        part = f"{_label_part(step, _STEP_LENGTH - 9)}-{hashlib.blake2b(step.encode(), digest_size=4).hexdigest()}"
+    tail = f"{digest}-{part}"
     room = min(_OBJECT_LENGTH, MAXIMUM_LENGTH - len(tail) - 3)
     return f"{_LETTERS[kind]}-{_label_part(object_name, room)}-{tail}"
 
@@ -40,14 +43,6 @@ def output_place(namespace: str, secret: str, uri: str) -> str:
     """
     plain = normalised(uri)
     return f"{namespace}/{secret} {plain}" if plain and secret else plain
-
-
-def _step_part(step: str) -> str:
-    plain = _label_part(step, _STEP_LENGTH)
-    if plain == step:
-        return step
-    digest = hashlib.blake2b(step.encode(), digest_size=4).hexdigest()
-    return f"{_label_part(step, _STEP_LENGTH - 9)}-{digest}"
 
 
 def _label_part(text: str, length: int) -> str:

@@ -8,7 +8,6 @@ from scenewright.api.raw import Json
 from scenewright.api.scheduling import ResourceClaim, Toleration
 from scenewright.execution.jobs.environment import environment_of
 from scenewright.execution.jobs.request import JobRequest
-from scenewright.execution.jobs.settings import PodSettings
 from scenewright.execution.jobs.volumes import mounts_of, volumes_of
 from scenewright.execution.process import WORKER_MODULE
 from scenewright.planning import backends
@@ -60,14 +59,19 @@ def pod_spec(request: JobRequest) -> Json:
     Raises:
         UnknownImageError: the configuration names no image for the step.
     """
-    deadline = pod_deadline(request)
+    deadline, user = pod_deadline(request), request.settings.user
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": request.settings.grace_seconds,
         **({} if deadline is None else {"activeDeadlineSeconds": deadline}),
-        "securityContext": _pod_security(request.settings),
+        "securityContext": {
+            "runAsNonRoot": True,
+            **(dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), user) if user else {}),
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         **_identity(request),
         **_placement(request),
         "containers": [_container(request)],
@@ -108,16 +112,6 @@ def _container(request: JobRequest) -> Json:
         # If a process dies without a report, the message has at least the end of its log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts_of(request),
-    }
-
-
-def _pod_security(settings: PodSettings) -> Json:
-    user = {"runAsUser": settings.user, "runAsGroup": settings.user, "fsGroup": settings.user} if settings.user else {}
-    return {
-        "runAsNonRoot": True,
-        **user,
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 

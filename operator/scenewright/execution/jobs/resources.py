@@ -68,10 +68,8 @@ class StepNeeds:
         return max(1, ceil(number_of(self.limits.get("cpu", self.requests["cpu"]))))
 
     def container_resources(self) -> Json:
-        found: Json = {"requests": dict(self.requests), "limits": dict(self.limits)}
-        if self.claims:
-            found["claims"] = [{"name": name} for name in self.claims]
-        return found
+        claims = {"claims": [{"name": name} for name in self.claims]} if self.claims else {}
+        return {"requests": dict(self.requests), "limits": dict(self.limits), **claims}
 
 
 def needs_of(plan: Plan, step: str, settings: PodSettings) -> StepNeeds:

@@ -26,7 +26,6 @@ from scenewright.reconcile.cache.store import Store
 from scenewright.reconcile.decide.actions import (
     Action,
     ApplyChild,
-    DeleteChild,
     DeleteJob,
     DeleteObject,
     EmitEvent,
@@ -93,15 +92,13 @@ class Actor:
                 case ApplyChild():
                     name = action.document["metadata"]["name"]
                     await self.client.apply(OBJECTS[owner.kind], owner.namespace, name, action.document)
-                case DeleteChild():
-                    await self._delete(OBJECTS[owner.kind], owner, action.name, action.uid)
                 case SetParallelism():
                     body = {"metadata": {"uid": action.uid}, "spec": {"parallelism": action.parallelism}}
                     self._keep_job(await self.client.patch(JOBS, owner.namespace, action.name, body))
                 case ReleasePod():
                     await self._release_pod(owner, action)
                 case DeleteObject():
-                    await self._delete(OBJECTS[owner.kind], owner, owner.name, action.uid)
+                    await self._delete(OBJECTS[owner.kind], owner, action.name, action.uid)
         return answered
 
     async def _delete(self, resource: Resource, owner: ObservedObject, name: str, uid: str) -> None:
@@ -123,7 +120,11 @@ class Actor:
                 return
             if namespace_ends(error):
                 await self.ending.noticed(owner.namespace)
-            raise self._refused(owner, name, error) from error
+            elif not (error.passing or error.lacks_right or error.status == 401):
+                # Quota or policy: the next decision says so.
+                self.inspector.note_refused(owner.uid, name, error.message, invalid=error.malformed)
+                raise RefusedError(error.message) from error
+            raise
         self.progress.forget_step(owner.uid, action.step)
         self._keep_job(raw)
 
@@ -169,13 +170,6 @@ class Actor:
             name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
             self.inspector.note_refused(owner.uid, name, text, invalid=is_large)
             raise RefusedError(str(error)) from error
-
-    def _refused(self, owner: ObservedObject, name: str, error: ApiError) -> Exception:
-        """The error to raise. A refusal by quota or policy is also noted for the next decision."""
-        if error.passing or error.lacks_right or namespace_ends(error) or error.status == 401:
-            return error
-        self.inspector.note_refused(owner.uid, name, error.message, invalid=error.malformed)
-        return RefusedError(error.message)
 
     async def _adopt(self, owner: ObservedObject, plan: Plan, name: str) -> None:
         """Handles a taken name: the wanted Job counts as created, any other Job is an error."""

@@ -8,6 +8,7 @@ Pods. Both wait forever unless somebody deletes the Job.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 
 from scenewright.kube.client import GONE, ApiError, Client, ignore_statuses
 from scenewright.kube.resources import JOBS
@@ -45,14 +46,14 @@ def namespace_ends(error: ApiError) -> bool:
     return _TERMINATING in error.message
 
 
+@dataclass(frozen=True, eq=False)
 class EndingNamespaces:
     """Deletes the Jobs in terminating namespaces."""
 
-    def __init__(self, client: Client, leadership: Leadership, jobs: Store[ObservedJob]) -> None:
-        self._client = client
-        self._leadership = leadership
-        self._jobs = jobs
-        self._under_way: set[str] = set()
+    client: Client
+    leadership: Leadership
+    jobs: Store[ObservedJob]
+    _under_way: set[str] = field(default_factory=set)
 
     async def noticed(self, namespace: str) -> None:
         """Deletes all of our Jobs in the namespace. The next refused creation retries the ones that failed."""
@@ -61,15 +62,12 @@ class EndingNamespaces:
             return
         self._under_way.add(namespace)
         try:
-            await self._delete_jobs(namespace)
+            for job in [job for job in self.jobs if job.namespace == namespace and not job.deleting]:
+                self.leadership.check()
+                logger.info("namespace %s is being deleted: deleting its Job %s", namespace, job.name)
+                try:
+                    await delete_job(self.client, self.jobs, namespace, job.name, job.uid, "Background")
+                except ApiError as error:
+                    logger.warning("Job %s/%s was not deleted: %s", namespace, job.name, error)
         finally:
             self._under_way.discard(namespace)
-
-    async def _delete_jobs(self, namespace: str) -> None:
-        for job in [job for job in self._jobs if job.namespace == namespace and not job.deleting]:
-            self._leadership.check()
-            logger.info("namespace %s is being deleted: deleting Job %s, whose Pods would hold it", namespace, job.name)
-            try:
-                await delete_job(self._client, self._jobs, namespace, job.name, job.uid, "Background")
-            except ApiError as error:
-                logger.warning("Job %s/%s was not deleted: %s", namespace, job.name, error)

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scenewright.api.names import API_VERSION
@@ -26,24 +27,24 @@ _LONGEST_MESSAGE = 1000
 COMPONENT = "scenewright-operator"
 
 
+@dataclass(eq=False)
 class Events:
     """Posts Events one by one in the background. Failures are only logged."""
 
-    def __init__(
-        self, client: Client, leadership: Leadership, ending: EndingNamespaces, instance: str, enabled: bool = True
-    ) -> None:
-        self._client = client
-        self._ending = ending
-        self._leadership = leadership
-        self._instance = instance
-        self._enabled = enabled
+    client: Client
+    leadership: Leadership
+    ending: EndingNamespaces
+    instance: str
+    enabled: bool = True
+
+    def __post_init__(self) -> None:
         self._posted: defaultdict[str, set[str]] = defaultdict(set)
         self._bodies: asyncio.Queue[tuple[str, dict[str, object]]] = asyncio.Queue(_MOST_WAITING)
 
     def post(self, value: ObservedObject, event: EmitEvent) -> None:
         """Queues an Event unless it is a repeat, the object has had its share, or the queue is full."""
         name, posted = event_name(value, event), self._posted[value.uid]
-        if not self._enabled or name in posted or len(posted) >= _MOST_PER_OBJECT:
+        if not self.enabled or name in posted or len(posted) >= _MOST_PER_OBJECT:
             return
         posted.add(name)
         with contextlib.suppress(asyncio.QueueFull):
@@ -76,19 +77,15 @@ class Events:
 
     async def _send(self, namespace: str, body: dict[str, object]) -> None:
         try:
-            self._leadership.check()
-            await self._create(namespace, body)
+            self.leadership.check()
+            await self.client.create(EVENTS, namespace, body)
         except NotLeading:
             logger.info("an Event was not posted: this operator is no longer the leader")
-
-    async def _create(self, namespace: str, body: dict[str, object]) -> None:
-        try:
-            await self._client.create(EVENTS, namespace, body)
         except ApiError as error:
             if error.status != 409:
                 logger.info("an Event was not posted: %s", error)
             if namespace_ends(error):
-                await self._ending.noticed(namespace)
+                await self.ending.noticed(namespace)
 
     def _body(self, name: str, value: ObservedObject, event: EmitEvent) -> dict[str, object]:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -110,9 +107,9 @@ class Events:
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,
-            "source": {"component": COMPONENT, "host": self._instance},
+            "source": {"component": COMPONENT, "host": self.instance},
             "reportingComponent": COMPONENT,
-            "reportingInstance": self._instance,
+            "reportingInstance": self.instance,
         }
 
 

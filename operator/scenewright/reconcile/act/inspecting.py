@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -30,24 +31,20 @@ _NEVER = (403, 404)
 """Forbidden, or no such kind: the answer stays unknown. Other errors may pass and are raised."""
 
 
+@dataclass(eq=False)
 class Inspector:
     """Asks the API server and caches the answers by the object's uid.
 
-    Args:
+    Attributes:
         autoscaled: nodes are added for Pods that no node has room for, so that none may exist yet.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        pods: Store[CachedPod],
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        autoscaled: bool = False,
-    ) -> None:
-        self._autoscaled = autoscaled
-        self._client = client
-        self._pods = pods
-        self._now = now
+    client: Client
+    pods: Store[CachedPod]
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    autoscaled: bool = False
+
+    def __post_init__(self) -> None:
         self._answers: dict[str, dict[Inspection, Answer]] = {}
         self._kueue_version = ""
         self._questions: dict[str, Callable[[Observed, str], Awaitable[tuple[bool, str]]]] = {
@@ -63,7 +60,7 @@ class Inspector:
     def answers(self, uid: str) -> Mapping[Inspection, Answer]:
         """The answers for an object, except very old ones. A decision judges their age itself and may ask again."""
         known = self._answers.get(uid, {})
-        return {question: answer for question, answer in known.items() if self._now() - answer.at < _FORGOTTEN}
+        return {question: answer for question, answer in known.items() if self.now() - answer.at < _FORGOTTEN}
 
     def forget(self, uid: str) -> None:
         """Forgets an object that was deleted or has ended."""
@@ -75,14 +72,14 @@ class Inspector:
         Args:
             invalid: the API server will never accept this Job.
         """
-        answer = Answer(True, message, self._now(), invalid)
+        answer = Answer(True, message, self.now(), invalid)
         self._answers.setdefault(uid, {})[Inspection("failed-creates", job)] = answer
 
     async def ask(self, observed: Observed, inspection: Inspection) -> bool:
         """Asks unless a recent answer is cached. Returns whether there is a new answer."""
         uid = observed.object.uid
         known = self._answers.get(uid, {}).get(inspection)
-        if known is not None and self._now() - known.at < LIFETIME:
+        if known is not None and self.now() - known.at < LIFETIME:
             return False
         self._answers.setdefault(uid, {})[inspection] = await self._answer(observed, inspection)
         return True
@@ -95,20 +92,24 @@ class Inspector:
                 raise
             # Without permission (namespaced RBAC) the answer is unknown, which must not lead to any action.
             holds, message = None, _UNKNOWN.format(error=error)
-        return Answer(holds, message, self._now())
+        return Answer(holds, message, self.now())
 
     async def _failed_creates(self, observed: Observed, job: str) -> tuple[bool, str]:
         """True if the Job controller could not create Pods of the Job; with the newest Event's message."""
         selector = f"involvedObject.uid={_uid_of(observed, job)},reason=FailedCreate"
-        found: list[tuple[str, str]] = []
-        async for page in self._client.pages(EVENTS, observed.object.namespace, fieldSelector=selector):
-            found += [(_time_of(event), event.get("message", "")) for event in page.get("items") or ()]
-        return bool(found), max(found, default=("", ""))[1]
+        events = await self._events(observed, selector)
+        return bool(events), events[-1].get("message", "") if events else ""
+
+    async def _events(self, observed: Observed, selector: str) -> list[Json]:
+        """The Events in the object's namespace that a field selector selects, the newest last."""
+        pages = self.client.pages(EVENTS, observed.object.namespace, fieldSelector=selector)
+        found = [event async for page in pages for event in page.get("items") or ()]
+        return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
 
     async def _node(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if the node is Ready."""
         with ignore_statuses(404):
-            ready = condition((await self._client.get(NODES, "", name)).get("status") or {}, "Ready")
+            ready = condition((await self.client.get(NODES, "", name)).get("status") or {}, "Ready")
             return ready.get("status") == "True", str(ready.get("message", ""))
         return False, f"node {name} is gone"
 
@@ -119,13 +120,13 @@ class Inspector:
         wanted = requested(spec)
         selector = ",".join(f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items())
         parameters = {"labelSelector": selector} if selector else {}
-        async for page in self._client.pages(NODES, **parameters):
+        async for page in self.client.pages(NODES, **parameters):
             if any(_could_run(node, spec, wanted) for node in page.get("items") or ()):
                 return True, ""
         words = " and ".join(f"{name}: {amount:g}" for name, amount in wanted.items()) or "this Pod"
         text = f"no node{f' with {selector}' if selector else ''} whose taints are tolerated offers {words}"
         reason, said = await self._autoscaler(observed, pod)
-        is_coming = self._autoscaled or reason in _NODE_IS_COMING
+        is_coming = self.autoscaled or reason in _NODE_IS_COMING
         return is_coming, f"{text}; {f'{reason}: {said}' if reason else 'no autoscaler has said anything'}"
 
     async def _pending_pod(self, observed: Observed, job: str) -> RawJson:
@@ -133,7 +134,7 @@ class Inspector:
         async for raw in self._raw_pods(observed, job):
             if not raw["spec"].get("nodeName"):
                 return raw
-        template = await self._client.get(JOBS, observed.object.namespace, job)
+        template = await self.client.get(JOBS, observed.object.namespace, job)
         return cast(RawJson, template["spec"]["template"])
 
     async def _autoscaler(self, observed: Observed, pod: RawJson) -> tuple[str, str]:
@@ -141,24 +142,16 @@ class Inspector:
         uid = (pod.get("metadata") or {}).get("uid")
         if not uid:
             return "", ""
-        found: list[tuple[str, str, str]] = []
-        async for page in self._client.pages(
-            EVENTS, observed.object.namespace, fieldSelector=f"involvedObject.uid={uid}"
-        ):
-            found += [
-                (_time_of(event), event.get("reason", ""), event.get("message", ""))
-                for event in page.get("items") or ()
-                if event.get("reason") in (*_NODE_IS_COMING, _NO_NODE_COMES)
-            ]
-        _, reason, message = max(found, default=("", "", ""))
-        return reason, message
+        events = await self._events(observed, f"involvedObject.uid={uid}")
+        said = [event for event in events if event.get("reason") in (*_NODE_IS_COMING, _NO_NODE_COMES)]
+        return (said[-1]["reason"], said[-1].get("message", "")) if said else ("", "")
 
     async def _workload(self, observed: Observed, job: str) -> tuple[bool, str]:
         """True if the Job's queue exists and has created its Workload; with the Workload's message."""
         selector = f"{KUEUE}/job-uid={_uid_of(observed, job)}"
         with ignore_statuses(404):
             workloads = await self.kueue("workloads")
-            page = await self._client.list(workloads, observed.object.namespace, labelSelector=selector)
+            page = await self.client.list(workloads, observed.object.namespace, labelSelector=selector)
             if missing := await self._missing_queue(observed, job):
                 return False, f"the LocalQueue {missing} does not exist"
             found = next(iter(page.get("items") or ()), None)
@@ -176,7 +169,7 @@ class Inspector:
             return ""
         with ignore_statuses(403):
             with ignore_statuses(404):
-                await self._client.get(await self.kueue("localqueues"), observed.object.namespace, queue)
+                await self.client.get(await self.kueue("localqueues"), observed.object.namespace, queue)
                 return ""
             return queue
         return ""
@@ -184,14 +177,14 @@ class Inspector:
     async def _flavor(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if the ResourceFlavor exists; with its spec as JSON."""
         with ignore_statuses(404):
-            found = await self._client.get(await self.kueue("resourceflavors"), "", name)
+            found = await self.client.get(await self.kueue("resourceflavors"), "", name)
             return True, json.dumps(found.get("spec") or {})
         return False, ""
 
     async def kueue(self, plural: str) -> Resource:
         """A Kueue resource at the cluster's preferred version. The fields read here are the same in all versions."""
         if not self._kueue_version:
-            group = await self._client.document(f"/apis/{KUEUE}")
+            group = await self.client.document(f"/apis/{KUEUE}")
             self._kueue_version = str(group["preferredVersion"]["version"])
         namespaced = plural in ("workloads", "localqueues")
         return Resource(KUEUE, self._kueue_version, plural, namespaced)
@@ -203,27 +196,23 @@ class Inspector:
             pod = read(observed_pod, raw, PODS.plural)
             if pod is not None:
                 found = True
-                self._pods.put(pod, int(raw["metadata"]["resourceVersion"]))
+                self.pods.put(pod, int(raw["metadata"]["resourceVersion"]))
         return found, ""
 
     async def _raw_pods(self, observed: Observed, job: str) -> AsyncIterator[Json]:
         selector = f"{JOB_LABEL}={job},{names.MANAGED_SELECTOR}"
-        async for page in self._client.pages(PODS, observed.object.namespace, labelSelector=selector):
+        async for page in self.client.pages(PODS, observed.object.namespace, labelSelector=selector):
             for raw in page.get("items") or ():
                 yield raw
 
     async def _cache_claim(self, observed: Observed, name: str) -> tuple[bool, str]:
         """True if several nodes may mount the claim; the message has its access modes, or says that it is missing."""
         with ignore_statuses(404):
-            claim = await self._client.get(CLAIMS, observed.object.namespace, name)
+            claim = await self.client.get(CLAIMS, observed.object.namespace, name)
             modes = (claim.get("status") or {}).get("accessModes") or claim["spec"].get("accessModes") or []
             shared = any(mode in ("ReadWriteMany", "ReadOnlyMany") for mode in modes)
             return shared, f"PersistentVolumeClaim {name} has {', '.join(modes) or 'no access mode'}"
         return False, f"PersistentVolumeClaim {name} does not exist"
-
-
-def _time_of(event: RawJson) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def requested(pod_spec: RawJson) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from scenewright.planning.inputs import ResolvedInput
@@ -86,16 +86,11 @@ def _leads_to(goal: ObjectKey, stored: ObservedObject, objects: ObjectStore, pla
             return True
         if current.key not in seen:
             seen.add(current.key)
-            pending += _needed(current, objects, plan_of)
+            plan = plan_of(current)
+            needed = plan.references().values() if isinstance(plan, Plan) else ()
+            found = (objects.get(ObjectKey(each.kind, current.namespace, each.name)) for each in needed)
+            pending += [each for each in found if each is not None]
     return False
-
-
-def _needed(stored: ObservedObject, objects: ObjectStore, plan_of: PlanOf) -> Iterator[ObservedObject]:
-    plan = plan_of(stored)
-    for reference in plan.references().values() if isinstance(plan, Plan) else ():
-        found = objects.get(ObjectKey(reference.kind, stored.key.namespace, reference.name))
-        if found is not None:
-            yield found
 
 
 @dataclass(frozen=True)

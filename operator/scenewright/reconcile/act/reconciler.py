@@ -126,19 +126,16 @@ class Reconciler:
         observed = self.observer.observe(value)
         decision = self.decide(observed, datetime.now(UTC))
         # No await since `observe` found the output free, so no other object can have claimed it.
-        self._hold_output(key, decision)
-        answered = await self._act(observed, decision)
-        if answered:
-            return 0.0
-        return earliest(decision.again_after, await self._write(observed, decision))
-
-    def _hold_output(self, key: ObjectKey, decision: Decision) -> None:
         if any(isinstance(action, CreateJob) for action in decision.actions):
             self.known.outputs.claim(key)
             self.known.line.claim(key)
         elif decision.status is not None and not decision.status.run:
             self.known.outputs.release(key)
             self.known.line.release(key)
+        answered = await self._act(observed, decision)
+        if answered:
+            return 0.0
+        return earliest(decision.again_after, await self._write(observed, decision))
 
     async def _act(self, observed: Observed, decision: Decision) -> bool:
         try:
@@ -149,14 +146,11 @@ class Reconciler:
         except RefusedError as error:
             # The inspector has noted the refusal: post the Event, then decide again to write the status.
             self.events.post(observed.object, EmitEvent("Warning", "JobRefused", str(error)))
-            await self._explain_refusal(observed)
+            value = self.known.objects.get(observed.object.key)
+            if value is not None:
+                again = self.observer.observe(value)
+                await self._write(again, self.decide(again, datetime.now(UTC)))
             raise
-
-    async def _explain_refusal(self, observed: Observed) -> None:
-        value = self.known.objects.get(observed.object.key)
-        if value is not None:
-            again = self.observer.observe(value)
-            await self._write(again, self.decide(again, datetime.now(UTC)))
 
     async def _report(self, key: ObjectKey, reason: str, message: str) -> None:
         """Says in the object's status why it does not go on. Only logs if that fails too."""
@@ -175,18 +169,18 @@ class Reconciler:
         except Exception:
             logger.exception("%s: its status could not be written", key)
 
+    async def _write(self, observed: Observed, decision: Decision) -> float | None:
+        value, status = observed.object, decision.status
+        if status is None or value.deleting:
+            return None
+        if (held := await self.writer.write(value, status, decision.urgent)) is not None:
+            return held
+        account(value.key, value.status, status)
+        self._notify(value, status)
+        return None
+
     def _notify(self, value: ObservedObject, status: Status) -> None:
         """Tells the lab's webhook of an end, or of a rest that only a person ends."""
-        before, rests = value.status, status.phase == "Waiting" and status.reason in RESTS
-        if not (status.phase in ENDS or rests) or (before.phase, before.reason) == (status.phase, status.reason):
-            return
-        self.notifier.post(cloud_event(value.kind, value.namespace, value.name, value.uid, status))
-
-    async def _write(self, observed: Observed, decision: Decision) -> float | None:
-        if decision.status is None or observed.object.deleting:
-            return None
-        held = await self.writer.write(observed.object, decision.status, decision.urgent)
-        if held is None:
-            account(observed.object.key, observed.object.status, decision.status)
-            self._notify(observed.object, decision.status)
-        return held
+        ends = status.phase in ENDS or (status.phase == "Waiting" and status.reason in RESTS)
+        if ends and (value.status.phase, value.status.reason) != (status.phase, status.reason):
+            self.notifier.post(cloud_event(value.kind, value.namespace, value.name, value.uid, status))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from scenewright.api.status import ENDS
@@ -16,27 +17,25 @@ from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject
 IN_LINE = "TooManyObjects"
 
 
+@dataclass(frozen=True, eq=False)
 class Line:
     """The objects of each namespace that run or could start.
 
-    Args:
+    Attributes:
         freed: called with each object that may start now.
         limits: objects at once by namespace; ``*`` for all others. No limit without an entry.
         priorities: by name of a PriorityClass; 0 for others.
     """
 
-    def __init__(
-        self, freed: Callable[[ObjectKey], None], limits: Mapping[str, int], priorities: Mapping[str, int]
-    ) -> None:
-        self._freed = freed
-        self._limits = limits
-        self._priorities = priorities
-        self._running: set[ObjectKey] = set()
-        self._ready: dict[ObjectKey, tuple[int, datetime, str]] = {}
+    freed: Callable[[ObjectKey], None]
+    limits: Mapping[str, int]
+    priorities: Mapping[str, int]
+    _running: set[ObjectKey] = field(default_factory=set)
+    _ready: dict[ObjectKey, tuple[int, datetime, str]] = field(default_factory=dict)
 
     def update(self, value: ObservedObject) -> None:
         """Records the current state of an object."""
-        if not self._limits:
+        if not self.limits:
             return
         key = value.key
         if value.ended or value.deleting or value.rests or value.spec.get("matrix"):
@@ -47,7 +46,7 @@ class Line:
             self._ready.pop(key, None)
             self._tell(key.namespace)
         else:
-            priority = self._priorities.get(value.text("scheduling", "priorityClassName"), 0)
+            priority = self.priorities.get(value.text("scheduling", "priorityClassName"), 0)
             self._ready[key] = -priority, value.created_at, value.uid
 
     def remove(self, key: ObjectKey) -> None:
@@ -75,12 +74,12 @@ class Line:
         place = ready.index(key) if key in self._ready else len(ready)
         if key in self._running or place < free:
             return ""
-        limit = self._limits.get(key.namespace, self._limits.get("*"))
+        limit = self.limits.get(key.namespace, self.limits.get("*"))
         return f"the lab lets {limit} objects of this namespace run at once, and others run or come first"
 
     def _free(self, namespace: str) -> float:
         """How many more objects of the namespace may run."""
-        limit = self._limits.get(namespace, self._limits.get("*"))
+        limit = self.limits.get(namespace, self.limits.get("*"))
         return math.inf if limit is None else limit - sum(key.namespace == namespace for key in self._running)
 
     def _in_order(self, namespace: str) -> list[ObjectKey]:
@@ -89,4 +88,4 @@ class Line:
     def _tell(self, namespace: str) -> None:
         for place, key in enumerate(self._in_order(namespace)):
             if place < self._free(namespace):
-                self._freed(key)
+                self.freed(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from scenewright.api.names import API_VERSION
 from scenewright.api.raw import Json, RawJson
@@ -17,22 +17,6 @@ from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject, R
 
 _MOST_CACHED = 512
 """Cached plans; each takes about 20 KB."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """A plan and what it was made from. The generation tells apart specs that compare equal, such as 1 and true."""
-
-    generation: int
-    retry_token: str
-    spec: RawJson
-    defaults: RawJson
-    work: Plan | Refusal
-
-    def is_of(self, value: ObservedObject, defaults: RawJson) -> bool:
-        """Whether the same object with the same defaults would be planned again."""
-        same = self.generation == value.generation and self.retry_token == value.retry_token
-        return same and self.defaults == defaults and self.spec == value.spec
 
 
 class PlanningCache:
@@ -53,8 +37,9 @@ class PlanningCache:
         self._outputs = {name: [*map(normalised, prefixes)] for name, prefixes in (outputs or {}).items()}
         self._defaults: RawJson = dict(defaults or {})
         self._has_storage = "AWS_ACCESS_KEY_ID" in (environment or {})
-        # By object, and by whether the plan has today's lab defaults; the least recently used comes first.
-        self._plans: OrderedDict[tuple[ObjectKey, bool], _Planned] = OrderedDict()
+        # By object, and by whether the plan has today's lab defaults: what the plan was made from, and the plan. The
+        # least recently used comes first.
+        self._plans: OrderedDict[tuple[ObjectKey, bool], tuple[object, Plan | Refusal]] = OrderedDict()
 
     def plan(self, value: ObservedObject) -> Plan | Refusal:
         """The plan of the spec with the effective retry token.
@@ -79,19 +64,19 @@ class PlanningCache:
 
     def _plan_with(self, value: ObservedObject, defaults: RawJson) -> Plan | Refusal:
         place = value.key, defaults is self._defaults
-        known = self._plans.get(place)
-        if known is None or not known.is_of(value, defaults):
-            work: Plan | Refusal
+        # The generation tells apart specs that compare equal, such as 1 and true.
+        source = value.generation, value.retry_token, value.spec, defaults
+        known, work = self._plans.get(place, (None, Refusal(())))
+        if known != source:
             try:
                 work = make_plan(document_of(value), defaults=defaults)
             except SpecError as error:
                 work = Refusal(error.problems)
-            known = _Planned(value.generation, value.retry_token, value.spec, defaults, work)
-            self._plans[place] = known
+            self._plans[place] = source, work
         self._plans.move_to_end(place)
         if len(self._plans) > _MOST_CACHED:
             self._plans.popitem(last=False)
-        return known.work
+        return work
 
     def _problems(self, plan: Plan) -> Iterator[Problem]:
         """Checks the rules that apply only in a cluster."""

@@ -149,6 +149,7 @@ def observed_pod(raw: RawJson) -> CachedPod | None:
     ended = state.get("terminated") or {}
     message, reason = str(ended.get("message", "")), _text(ended, "reason")
     scheduled = condition(status, "PodScheduled")
+    why = _text(scheduled, "message") or _text(scheduled, "reason")
     waiting = _waiting(status, state)
     return CachedPod(
         namespace=intern(metadata["namespace"]),
@@ -166,7 +167,7 @@ def observed_pod(raw: RawJson) -> CachedPod | None:
         message=_text(status, "message"),
         waiting_reason=intern(_text(waiting, "reason")),
         waiting_message=_text(waiting, "message"),
-        unschedulable=_unschedulable(scheduled),
+        unschedulable=(why or "Unschedulable") if scheduled.get("status") == "False" else "",
         # Not the Pod's own startTime, which is before the image pull.
         started_at=_moment_or_none((state.get("running") or ended).get("startedAt")),
         finished_at=_moment_or_none(ended.get("finishedAt")),
@@ -250,12 +251,6 @@ def _holds(found: RawJson) -> bool:
     return bool(found.get("status") == "True")
 
 
-def _unschedulable(scheduled: RawJson) -> str:
-    if scheduled.get("status") != "False":
-        return ""
-    return _text(scheduled, "message") or _text(scheduled, "reason") or "Unschedulable"
-
-
 def _foreign_finalizers(metadata: RawJson) -> str:
     """Finalizers of others that keep an object which is being deleted; Kubernetes removes its own."""
     if "deletionTimestamp" not in metadata:
@@ -311,17 +306,13 @@ def read(project: Callable[[Json], T | None], raw: Json, resource: str) -> T | N
 def skip(resource: str, raw: object, error: Exception) -> None:
     """Counts an object that cannot be read and logs it once."""
     MALFORMED.labels(resource).inc()
-    known = _described(raw)
+    metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
+    known = repr(raw)[:200]
+    if isinstance(metadata, Mapping):
+        known = " ".join(str(metadata.get(name))[:253] for name in ("namespace", "name", "uid"))
     if known in _logged:
         return
     if len(_logged) >= _MOST_REMEMBERED:
         _logged.clear()
     _logged.add(known)
     logger.warning("%s %s cannot be read and is skipped: %r", resource, known, error)
-
-
-def _described(raw: object) -> str:
-    metadata = raw.get("metadata") if isinstance(raw, Mapping) else None
-    if not isinstance(metadata, Mapping):
-        return repr(raw)[:200]
-    return " ".join(str(metadata.get(name))[:253] for name in ("namespace", "name", "uid"))

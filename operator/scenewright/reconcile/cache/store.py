@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from scenewright.reconcile.cache.observation import ObjectKey, ObservedObject, Owned
@@ -21,24 +22,21 @@ Changed = Callable[[T | None, T | None], None]
 ObjectChanged = Callable[[ObservedObject | None, ObservedObject | None], None]
 
 
+@dataclass(eq=False)
 class Store(Generic[T]):
     """Projections by (namespace, name) and by owner.
 
-    Args:
+    Attributes:
         changed: called with (old, new) after each change of a projection; None stands for absence.
         wanted: which projections to keep; all by default.
         outlives: which projections to keep after their object is gone; none by default.
     """
 
-    def __init__(
-        self,
-        changed: Changed[T] | None = None,
-        wanted: Callable[[T], bool] | None = None,
-        outlives: Callable[[T], bool] | None = None,
-    ) -> None:
-        self.changed: Changed[T] = changed or (lambda _old, _new: None)
-        self.wanted: Callable[[T], bool] = wanted or (lambda _value: True)
-        self.outlives: Callable[[T], bool] = outlives or (lambda _value: False)
+    changed: Changed[T] = lambda _old, _new: None
+    wanted: Callable[[T], bool] = lambda _value: True
+    outlives: Callable[[T], bool] = lambda _value: False
+
+    def __post_init__(self) -> None:
         self._gone: set[Name] = set()
         self._deleted: dict[str, None] = {}
         self._entries: dict[Name, tuple[int, T]] = {}
@@ -129,17 +127,17 @@ class Store(Generic[T]):
             del self._owned[value.owner_uid]
 
 
+@dataclass(eq=False)
 class ObjectStore:
     """All objects of our kinds by key.
 
-    Args:
+    Attributes:
         changed: called with (old, new) after each change; None stands for absence.
     """
 
-    def __init__(self, changed: ObjectChanged | None = None) -> None:
-        self.changed: ObjectChanged = changed or (lambda _old, _new: None)
-        self._objects: dict[ObjectKey, ObservedObject] = {}
-        self._keys: dict[str, ObjectKey] = {}
+    changed: ObjectChanged = lambda _old, _new: None
+    _objects: dict[ObjectKey, ObservedObject] = field(default_factory=dict)
+    _keys: dict[str, ObjectKey] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._objects)

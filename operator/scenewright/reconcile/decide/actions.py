@@ -54,17 +54,10 @@ class ApplyChild:
 
 
 @dataclass(frozen=True)
-class DeleteChild:
-    """Delete a child that the sweep's matrix no longer has."""
+class DeleteObject:
+    """Delete the object itself because its TTL has passed, or a child that the sweep's matrix no longer has."""
 
     name: str
-    uid: str
-
-
-@dataclass(frozen=True)
-class DeleteObject:
-    """Delete the object itself because its TTL has passed."""
-
     uid: str
 
 
@@ -85,7 +78,7 @@ class EmitEvent:
 
 
 OfJobs = CreateJob | DeleteJob | SetParallelism | ReleasePod | HoldQuota | ReleaseQuota
-Action = OfJobs | ApplyChild | DeleteChild | DeleteObject | Inspect | EmitEvent
+Action = OfJobs | ApplyChild | DeleteObject | Inspect | EmitEvent
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from scenewright.api.status import ENDS, Admission, Status
+from scenewright.api.status import ENDS, Admission
 from scenewright.execution.jobs.resources import asks_for_gpu
 from scenewright.execution.jobs.workload import HoldQuota, quota_queue, workload_hash, workload_manifest, workload_name
 from scenewright.planning.plan import Plan
@@ -59,15 +59,12 @@ def released(context: DecisionContext, partial: PartialDecision) -> PartialDecis
     if isinstance(plan, Plan):
         if any(not job.ended and needs_quota(plan, job.step) for job in context.observed.jobs):
             return partial
-        if not workload.evicted and _has_use(plan, partial.memory, partial.state):
+        memory, over = partial.memory, (*ENDS, "Suspended")
+        is_under_way = memory.run and not memory.clearing and partial.state.phase not in over
+        left = any(stage.state in _LEFT and needs_quota(plan, stage.name) for stage in memory.stages)
+        if is_under_way and left and not workload.evicted:
             return partial
     return partial.also(ReleaseQuota(workload.name, workload.uid))
-
-
-def _has_use(plan: Plan, memory: Status, state: ObjectState) -> bool:
-    if not memory.run or memory.clearing or state.phase in (*ENDS, "Suspended"):
-        return False
-    return any(stage.state in _LEFT and needs_quota(plan, stage.name) for stage in memory.stages)
 
 
 def _hold(run: Run) -> HoldQuota:
@@ -82,10 +79,9 @@ def _asked(run: Run, hold: HoldQuota, doing: ObjectState) -> PartialDecision:
     """Asks for the quota. What refuses the Workload, such as a Kueue that is not installed, is waited for."""
     name = workload_name(run.plan, run.context.observed.object)
     answer = run.context.answer(Inspection("failed-creates", name), run.settings.refusal_age)
-    if answer is None or not answer.holds:
-        return run.decided(doing, hold, again_after=run.settings.look_again)
-    waiting = ObjectState("Waiting", NO_QUEUE, f"the Workload {name} cannot be created: {answer.message}")
-    return run.decided(waiting, hold, again_after=run.settings.look_again)
+    if answer is not None and answer.holds:
+        doing = ObjectState("Waiting", NO_QUEUE, f"the Workload {name} cannot be created: {answer.message}")
+    return run.decided(doing, hold, again_after=run.settings.look_again)
 
 
 def _placed(run: Run, workload: ObservedWorkload, doing: ObjectState) -> Run | PartialDecision:

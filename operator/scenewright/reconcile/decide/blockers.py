@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from scenewright.reconcile.cache.observation import Inspection, ObservedJob, ObservedPod
+from scenewright.reconcile.cache.observation import Inspection, ObservedJob
 from scenewright.reconcile.decide.actions import Action, Inspect, ReleasePod
 from scenewright.reconcile.decide.context import DecisionContext, Run, earliest, seconds_between
 
@@ -101,18 +101,12 @@ def releases(context: DecisionContext) -> tuple[list[Action], float | None]:
         if overdue < 0:
             again_after = earliest(again_after, -overdue)
             continue
-        action = _overdue(context, pod)
         again_after = earliest(again_after, context.settings.node_loss)
-        if action is not None and action not in actions:
-            actions.append(action)
+        inspection = Inspection("node", pod.node)
+        answer = context.answer(inspection)
+        if answer is None and Inspect(inspection) not in actions:
+            actions.append(Inspect(inspection))
+        elif answer is not None and answer.holds is False:
+            actions.append(ReleasePod(pod.name, pod.uid))
     asks = any(isinstance(action, Inspect) for action in actions)
     return actions, earliest(again_after, context.settings.answer_soon if asks else None)
-
-
-def _overdue(context: DecisionContext, pod: ObservedPod) -> Action | None:
-    """Releases the Pod or inspects its node; leaves the Pod alone if the node is healthy or unknown."""
-    inspection = Inspection("node", pod.node)
-    answer = context.answer(inspection)
-    if answer is None:
-        return Inspect(inspection)
-    return ReleasePod(pod.name, pod.uid) if answer.holds is False else None

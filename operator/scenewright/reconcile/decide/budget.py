@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from scenewright.api.status import Forecast, Spent, StageStatus, Status
+from scenewright.api.status import Forecast, Spent, Status
 from scenewright.planning.plan import Plan
 from scenewright.planning.protocol import forecast_of
 from scenewright.reconcile.cache.observation import BUDGET_REACHED
@@ -41,7 +41,14 @@ def measured(run: Run) -> Run:
     """The run with the GPU time of Pods that still run; unchanged without a budget."""
     if run.plan.spec.execution.budget is None:
         return run
-    return run.remembering(stages=[_measured(run, stage) for stage in run.memory.stages])
+    stages = []
+    for stage in run.memory.stages:
+        job = run.jobs.get(stage.name)
+        pods = run.context.pods_of(job) if job is not None else ()
+        began = [(pod.started_at, pod.finished_at or run.now) for pod in pods if pod.started_at is not None]
+        held = run.gpus_of(stage.name) * sum(seconds_between(*each) for each in began)
+        stages.append(stage.model_copy(update={"gpu_seconds": max(stage.gpu_seconds, round(held, 1))}))
+    return run.remembering(stages=stages)
 
 
 def exhausted(run: Run) -> PartialDecision | None:
@@ -117,12 +124,3 @@ def used_wall(memory: Status, now: datetime) -> float:
     began = moment_of(memory.started_at)
     current = seconds_between(began, now) if memory.run and began is not None else 0.0
     return (memory.spent or Spent()).wall_seconds + current
-
-
-def _measured(run: Run, stage: StageStatus) -> StageStatus:
-    job = run.jobs.get(stage.name)
-    pods = run.context.pods_of(job) if job is not None else ()
-    held = run.gpus_of(stage.name) * sum(
-        seconds_between(pod.started_at, pod.finished_at or run.now) for pod in pods if pod.started_at is not None
-    )
-    return stage.model_copy(update={"gpu_seconds": max(stage.gpu_seconds, round(held, 1))})

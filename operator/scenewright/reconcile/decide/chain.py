@@ -24,7 +24,11 @@ MODELS_STEP = "models"
 def proceed(run: Run) -> PartialDecision:
     """Moves the run forward as far as the observed Jobs and reports allow."""
     if run.memory.clearing:
-        return _clear(run)
+        # The pass starts over at the index once all of its Jobs are gone.
+        if run.jobs:
+            return cleared(run, run.context.state_before)
+        spent = budget.without_stages(run.plan, run.memory)
+        run = run.remembering(clearing=False, stages=[], failures=[], warnings=[], rejected=0, spent=spent)
     if not run.memory.stages:
         return _models(run)
     if list(run.stages) != [stage.name for stage in run.plan.chain]:
@@ -32,14 +36,6 @@ def proceed(run: Run) -> PartialDecision:
             run, "PipelineChanged", "this version of the operator has different stages; the pass starts over"
         )
     return _stages(run)
-
-
-def _clear(run: Run) -> PartialDecision:
-    """Waits until all Jobs of the last pass are gone, then starts over at the index."""
-    if run.jobs:
-        return cleared(run, run.context.state_before)
-    spent = budget.without_stages(run.plan, run.memory)
-    return proceed(run.remembering(clearing=False, stages=[], failures=[], warnings=[], rejected=0, spent=spent))
 
 
 def _models(run: Run) -> PartialDecision:
@@ -106,12 +102,17 @@ def _stages(run: Run) -> PartialDecision:
         if job is None or job.deleting or not job.ended:
             return _stage_running(run, stage, job)
         pods = run.context.pods_of(job)
-        if job.ended == "Failed" and not endings.continues_after_loss(run, job):
+        goes_on = job.reason == endings.SHARDS_LOST and run.plan.spec.execution.on_sample_error == "Continue"
+        if job.ended == "Failed" and not goes_on:
             seen = run.with_stage(counts.progressed(stage, job, pods, None, run.gpus_of(name)))
             return endings.step_failed(seen, job, "StageFailed")
         ended = run.with_stage(counts.ended(stage, job, pods, run.now, run.gpus_of(name)))
         if job.ended == "Complete" and _folds_publish(run, stage):
-            return _published_by(run, job, ended)
+            report = endings.report_of(run, job, (PUBLISH_STEP,))
+            if report is not None:
+                return endings.published(ended, report)
+            # Publish runs again if its report is lost with the stage's Pod.
+            return endings.waiting_for_report(run, job) or _publish(ended)
         run = ended
     return _publish(run)
 
@@ -149,14 +150,6 @@ def _publish(run: Run) -> PartialDecision:
         return endings.step_failed(run, job, "PublishFailed")
     report = endings.report_of(run, job, (PUBLISH_STEP,))
     return endings.report_lost(run, job) if report is None else endings.published(run, report)
-
-
-def _published_by(run: Run, job: ObservedJob, ended: Run) -> PartialDecision:
-    """Ends with the publish report that the stage's Pod left; runs publish again if that report is lost."""
-    report = endings.report_of(run, job, (PUBLISH_STEP,))
-    if report is not None:
-        return endings.published(ended, report)
-    return endings.waiting_for_report(run, job) or _publish(ended)
 
 
 def _running(

@@ -128,22 +128,15 @@ def complete(run: Run, reason: str, message: str) -> PartialDecision:
     return run.decided(ObjectState("Complete", reason, message))
 
 
-def continues_after_loss(run: Run, job: ObservedJob) -> bool:
-    """Whether the chain continues after a stage that lost shards."""
-    return job.reason == SHARDS_LOST and run.plan.spec.execution.on_sample_error == "Continue"
-
-
 def step_failed(run: Run, job: ObservedJob, otherwise: str) -> PartialDecision:
     """Handles a failed Job. The Pod's report gives the reason; without one it is `otherwise`."""
     # Find the Pod whose exit code failed the Job by its status: the Job's message is not meant to be parsed.
     pod = next((each for each in run.context.pods_of(job) if each.exit_code in ENDS_THE_RUN), None)
-    in_use = _in_use(run, job, pod.report if pod is not None else None)
-    if in_use is not None:
+    if (in_use := _in_use(run, job, pod.report if pod is not None else None)) is not None:
         return in_use
-    if job.reason == ENDED_BY_A_POD and (pod is None or pod.report is None):
-        waiting = waiting_for_report(run, job)
-        if waiting is not None:
-            return waiting
+    is_unread = job.reason == ENDED_BY_A_POD and (pod is None or pod.report is None)
+    if is_unread and (waiting := waiting_for_report(run, job)) is not None:
+        return waiting
     if pod is not None:
         if pod.report is not None and pod.report.failures:
             run = run.remembering(failures=notes(pod.report)["failures"])
@@ -198,8 +191,7 @@ def _may_repeat(run: Run) -> bool:
 
 def report_lost(run: Run, job: ObservedJob) -> PartialDecision:
     """Reruns a complete CPU Job whose report is gone with its Pod. CPU steps are safe to repeat."""
-    waiting = waiting_for_report(run, job)
-    if waiting is not None:
+    if (waiting := waiting_for_report(run, job)) is not None:
         return waiting
     restarts = run.memory.restarts + 1
     if restarts > run.settings.restarts:
@@ -243,7 +235,11 @@ def published(run: Run, report: Report) -> PartialDecision:
         return _missing(run, report, missing)
     end = end_of_run(report)
     if end.reason == AWAITING:
-        return _awaiting(run, report.awaiting)
+        # Everything else is done, and nothing runs until a retry.
+        owner = run.context.observed.object
+        command = f"scenewright pick {owner.kind.lower()}/{owner.name} -n {owner.namespace}"
+        state = ObjectState("Waiting", AWAITING, f"{end.message} for a choice: `{command}`")
+        return run.remembering(stage="").decided(state)
     if not _any_done(run.plan, report):
         return failed(run, "NoSampleDone", _none_done(report))
     if end.reason == "Complete" and report.counted().done == report.counted().total:
@@ -277,14 +273,6 @@ def _missing(run: Run, report: Report, missing: int) -> PartialDecision:
     return restart_run(run, "NextPass", text, passes=passes + 1)
 
 
-def _awaiting(run: Run, awaiting: int) -> PartialDecision:
-    """Waits for a person's choice: everything else is done, and nothing runs until a retry."""
-    owner = run.context.observed.object
-    command = f"scenewright pick {owner.kind.lower()}/{owner.name} -n {owner.namespace}"
-    text = f"{awaiting} {'sample waits' if awaiting == 1 else 'samples wait'} for a choice: `{command}`"
-    return run.remembering(stage="").decided(ObjectState("Waiting", AWAITING, text))
-
-
 def _any_done(plan: Plan, report: Report) -> bool:
     """Whether any sample is done in a final stage: one that no other selected stage reads."""
     selected = [plan.stage(name) for name in plan.selected]
@@ -294,12 +282,9 @@ def _any_done(plan: Plan, report: Report) -> bool:
 
 
 def _none_done(report: Report) -> str:
-    if empty_reason := report.empty_reason():
-        return empty_reason
     total = max(report.counted().total, report.rejected)
-    if total:
-        return f"none of {total} samples is done{_why(report)}"
-    return "the input holds no sample"
+    text = f"none of {total} samples is done{_why(report)}" if total else "the input holds no sample"
+    return report.empty_reason() or text
 
 
 def _why(report: Report) -> str:

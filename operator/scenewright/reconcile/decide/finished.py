@@ -25,12 +25,13 @@ def over(context: DecisionContext, memory: Status) -> PartialDecision:
     if not memory.finished_at:
         memory = memory.model_copy(update={"finished_at": text_of(context.now)})
     partial = PartialDecision(memory, state_of(memory), tuple(deletions([*others, *live], "the work has ended")))
-    left = _seconds_to_live(context, memory)
-    if left is None:
+    lifetime, finished = _lifetime(context.observed.object), moment_of(memory.finished_at)
+    if lifetime is None or finished is None or git_owner(context.observed.object):
         return partial
+    left = (finished + timedelta(seconds=lifetime) - context.now).total_seconds()
     if left > 0:
         return partial.also(again_after=left)
-    return partial.also(DeleteObject(context.observed.object.uid))
+    return partial.also(DeleteObject(context.observed.object.name, context.observed.object.uid))
 
 
 def awaits_choice(memory: Status) -> bool:
@@ -69,12 +70,3 @@ def refuses_expiry(observed: ObservedObject) -> str:
 def _lifetime(observed: ObservedObject) -> int | None:
     seconds = observed.spec.get("ttlSecondsAfterFinished")
     return seconds if isinstance(seconds, int) else None
-
-
-def _seconds_to_live(context: DecisionContext, memory: Status) -> float | None:
-    lifetime = _lifetime(context.observed.object)
-    finished = moment_of(memory.finished_at)
-    if lifetime is None or finished is None or git_owner(context.observed.object):
-        return None
-    left = (finished + timedelta(seconds=lifetime) - context.now).total_seconds()
-    return max(0.0, left)

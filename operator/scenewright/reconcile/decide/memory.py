@@ -26,6 +26,7 @@ def remembered(before: Status, plan: Plan) -> Status:
         return before if before.run else before.model_copy(update={"effective": _effective(plan)})
     token = plan.spec.execution.retry_token
     tokens = [each for each in before.retry_tokens if each != token]
+    is_new = bool(token) and token not in before.retry_tokens
     return Status(
         pipeline=plan.pipeline.name,
         effective=_effective(plan),
@@ -35,7 +36,8 @@ def remembered(before: Status, plan: Plan) -> Status:
         # Jobs of the earlier work may still write there.
         writing=before.writing,
         retry_tokens=[*tokens, token][-REMEMBERED_TOKENS:] if token else before.retry_tokens,
-        retry_failed=_tries_failures_again(before, plan),
+        # Also of work that replaces unfinished work with a new token.
+        retry_failed=is_new or (before.retry_failed and (before.phase not in ENDS or before.plan_only)),
     )
 
 
@@ -81,10 +83,3 @@ def current_inputs(dependencies: Iterable[Dependency]) -> list[InputStatus]:
 def with_inputs(plan: Plan, status: Status) -> Plan:
     """The plan with the named inputs as they were when the run started."""
     return plan.with_resolved({each.name: ResolvedInput(each.uri, each.hash, each.path) for each in status.inputs})
-
-
-def _tries_failures_again(before: Status, plan: Plan) -> bool:
-    """True for a new retry token, and for work that replaces unfinished work with such a token."""
-    token = plan.spec.execution.retry_token
-    is_new = bool(token) and token not in before.retry_tokens
-    return is_new or (before.retry_failed and (before.phase not in ENDS or before.plan_only))

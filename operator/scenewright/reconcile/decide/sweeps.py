@@ -13,7 +13,7 @@ from scenewright.execution.jobs.names import label_value
 from scenewright.planning.plan import Plan
 from scenewright.planning.sweep import Child
 from scenewright.reconcile.cache.observation import ObservedObject
-from scenewright.reconcile.decide.actions import Action, ApplyChild, DeleteChild
+from scenewright.reconcile.decide.actions import Action, ApplyChild, DeleteObject
 from scenewright.reconcile.decide.context import DecisionContext, ObjectState, PartialDecision, text_of
 from scenewright.reconcile.decide.endings import deletions
 from scenewright_stages.contract.keys import short_hash
@@ -33,7 +33,9 @@ def swept(context: DecisionContext, plan: Plan, memory: Status) -> PartialDecisi
         if (its := known.get(child.name)) is None or not (its.deleting or _is_up_to_date(child, its))
     ]
     wanted = {child.name for child in plan.children}
-    actions += [DeleteChild(name, each.uid) for name, each in known.items() if name not in wanted and not each.deleting]
+    actions += [
+        DeleteObject(name, each.uid) for name, each in known.items() if name not in wanted and not each.deleting
+    ]
     rows = [_row(child, known.get(child.name), plan) for child in plan.children]
     best = _best(rows, plan)
     memory = memory.model_copy(

@@ -25,26 +25,17 @@ from scenewright_stages.contract.errors import ExitCode
 
 def account(key: ObjectKey, old: Status, new: Status) -> None:
     """Counts what has changed from the status before a write to the one written."""
-    _count_end(key.kind, old, new)
-    _count_failures(key.kind, old, new)
+    if new.phase in ENDS and not (old.phase in ENDS and old.run == new.run):
+        reason = next((each.reason for each in new.conditions if each.type == new.phase and each.status == "True"), "")
+        FINISHED.labels(key.kind, new.pipeline, new.phase, reason).inc()
+    known = {(each.sample, each.stage) for each in old.failures}
+    for failure in new.failures:
+        if (failure.sample, failure.stage) not in known:
+            SAMPLE_FAILURES.labels(key.kind, new.pipeline, failure.stage, failure.reason).inc()
     same_run = old.run == new.run
     before = {stage.name: stage for stage in old.stages} if same_run else {}
     for stage in new.stages:
         _count_stage(key, new.pipeline, before.get(stage.name), stage)
-
-
-def _count_end(kind: str, old: Status, new: Status) -> None:
-    if new.phase not in ENDS or (old.phase in ENDS and old.run == new.run):
-        return
-    reason = next((each.reason for each in new.conditions if each.type == new.phase and each.status == "True"), "")
-    FINISHED.labels(kind, new.pipeline, new.phase, reason).inc()
-
-
-def _count_failures(kind: str, old: Status, new: Status) -> None:
-    known = {(each.sample, each.stage) for each in old.failures}
-    for failure in new.failures:
-        if (failure.sample, failure.stage) not in known:
-            SAMPLE_FAILURES.labels(kind, new.pipeline, failure.stage, failure.reason).inc()
 
 
 def _count_stage(key: ObjectKey, pipeline: str, old: StageStatus | None, new: StageStatus) -> None:
@@ -55,7 +46,11 @@ def _count_stage(key: ObjectKey, pipeline: str, old: StageStatus | None, new: St
         more = _number(new.samples, result) - _number(old.samples, result)
         if more > 0:
             SAMPLES.labels(key.namespace, key.kind, pipeline, new.name, result).inc(more)
-    _count_gpu_time(key, pipeline, old, new)
+    # GPU time is in the status from pushes or, without them, from the reports of ended Pods.
+    held, busy = new.gpu_seconds - old.gpu_seconds, max(0.0, new.gpu_busy_seconds - old.gpu_busy_seconds)
+    labels = (key.namespace, key.kind, pipeline, new.name)
+    GPU_SECONDS.labels(*labels, "busy").inc(busy)
+    GPU_SECONDS.labels(*labels, "waiting").inc(max(0.0, held - busy))
     ended = ("Done", "Failed")
     if new.state in ended and old.state not in ended and new.started_at and new.finished_at:
         seconds = datetime.fromisoformat(new.finished_at) - datetime.fromisoformat(new.started_at)
@@ -66,15 +61,6 @@ def _number(samples: SampleCounts, result: str) -> int:
     """The samples that ended so; ``skipped`` without those that a rule left out, which are ``rejected``."""
     number: int = getattr(samples, result)
     return number - samples.rejected if result == "skipped" else number
-
-
-def _count_gpu_time(key: ObjectKey, pipeline: str, old: StageStatus, new: StageStatus) -> None:
-    """Counts GPU time, which the status has from pushes or, without them, from the reports of ended Pods."""
-    held = new.gpu_seconds - old.gpu_seconds
-    busy = new.gpu_busy_seconds - old.gpu_busy_seconds
-    labels = (key.namespace, key.kind, pipeline, new.name)
-    GPU_SECONDS.labels(*labels, "busy").inc(max(0.0, busy))
-    GPU_SECONDS.labels(*labels, "waiting").inc(max(0.0, held - max(0.0, busy)))
 
 
 _ENDED = ("Succeeded", "Failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -18,13 +19,13 @@ _RESULTS = ("total", "done", "failed", "skipped")
 _SHARDS = ("running", "done", "failed")
 
 
+@dataclass(frozen=True, eq=False)
 class ObjectGauges(Collector):
     """Gauges of all objects. At most `cap` objects have gauges of their own: running ones first, then the newest."""
 
-    def __init__(self, objects: ObjectStore, pods: Store[CachedPod], cap: int) -> None:
-        self._objects = objects
-        self._pods = pods
-        self._cap = cap
+    objects: ObjectStore
+    pods: Store[CachedPod]
+    cap: int
 
     def describe(self) -> Iterable[Metric]:
         """Empty, so that registering does not collect."""
@@ -32,7 +33,7 @@ class ObjectGauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metric families."""
-        stored = list(self._objects)
+        stored = list(self.objects)
         phases: Counter[tuple[str, ...]] = Counter((each.key.kind, each.phase) for each in stored)
         yield _counted("scenewright_jobs", "Objects by phase.", ["kind", "phase"], phases)
         waiting: Counter[tuple[str, ...]] = Counter((each.key.kind, each.waiting) for each in stored if each.waiting)
@@ -41,12 +42,12 @@ class ObjectGauges(Collector):
         yield from self._pending()
         yield from _stages([each for each in stored if each.phase in ACTIVE])
         ordered = sorted(stored, key=lambda each: (each.phase not in ACTIVE, -each.created_at.timestamp()))
-        yield from _single(ordered[: self._cap])
+        yield from _single(ordered[: self.cap])
 
     def _pending(self) -> Iterator[Metric]:
         now = datetime.now(UTC)
         ages: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
-        for pod in self._pods:
+        for pod in self.pods:
             if pod.phase == "Pending":
                 reason = "Unschedulable" if pod.unschedulable else pod.waiting_reason or "Starting"
                 ages[(reason,)].append((now - pod.created_at).total_seconds())

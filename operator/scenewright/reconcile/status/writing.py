@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
@@ -17,28 +18,21 @@ from scenewright.reconcile.lease import Leadership
 from scenewright.telemetry.metrics import STATUS_BYTES, STATUS_WRITES
 
 
+@dataclass(frozen=True, eq=False)
 class StatusWriter:
     """Writes statuses by merge patch, with the observed resource version as precondition.
 
-    Args:
+    Attributes:
         written: called with the raw object after a write.
         seconds: minimum time between an object's last write and one that is not urgent.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        leadership: Leadership,
-        written: Callable[[Json], None],
-        seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._client = client
-        self._leadership = leadership
-        self._written = written
-        self._seconds = seconds
-        self._clock = clock
-        self._written_at: dict[str, float] = {}
+    client: Client
+    leadership: Leadership
+    written: Callable[[Json], None]
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+    _written_at: dict[str, float] = field(default_factory=dict)
 
     async def write(self, value: ObservedObject, status: Status, urgent: bool) -> float | None:
         """Writes the status if it differs from the observed one.
@@ -49,8 +43,8 @@ class StatusWriter:
         Raises:
             ApiError: the write failed; 409 means that the object has changed and must be observed again.
         """
-        now = self._clock()
-        held = self._written_at.get(value.uid, now - self._seconds) + self._seconds - now
+        now = self.clock()
+        held = self._written_at.get(value.uid, now - self.seconds) + self.seconds - now
         if held > 0 and not urgent:
             # Do not compare yet: that costs more than another look when the write is due.
             STATUS_WRITES.labels("held").inc()
@@ -69,18 +63,18 @@ class StatusWriter:
         self._written_at.pop(uid, None)
 
     async def _patch(self, value: ObservedObject, wanted: Json, patch: Json) -> None:
-        self._leadership.check()
+        self.leadership.check()
         metadata = {"uid": value.uid, "resourceVersion": value.resource_version}
         try:
-            raw = await self._client.patch(
+            raw = await self.client.patch(
                 OBJECTS[value.kind], value.namespace, value.name, {"metadata": metadata, "status": patch}, "status"
             )
         except ApiError as error:
             STATUS_WRITES.labels({404: "gone", 409: "conflict"}.get(error.status, "error")).inc()
             raise
         STATUS_BYTES.observe(len(to_json(wanted)))
-        self._written_at[value.uid] = self._clock()
-        self._written(raw)
+        self._written_at[value.uid] = self.clock()
+        self.written(raw)
 
 
 def status_document(status: Status) -> Json:
@@ -110,13 +104,9 @@ def _without_empty(value: Any) -> Any:
         kept = {}
         for name, each in value.items():
             bare = _without_empty(each)
-            if not _is_empty(bare):
+            if bare or type(bare) in (int, float):
                 kept[name] = bare
         return kept
     if isinstance(value, list):
         return [_without_empty(each) for each in value]
     return value
-
-
-def _is_empty(value: object) -> bool:
-    return not value and (value is None or value is False or isinstance(value, (str, list, dict)))

@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from pydantic_core import from_json
@@ -37,47 +38,37 @@ class Expired(Exception):  # noqa: N818 - a state, not an error
     """The watch cannot resume from its resource version; the message says why."""
 
 
+@dataclass(eq=False)
 class Informer(Generic[T]):
     """Keeps one store up to date with one resource, in one namespace or in all.
 
-    Args:
+    Attributes:
         project: builds the projection of a raw object; None if the object is not ours.
         beat: called as the loop's heartbeat.
-
-    Attributes:
         synced: the store has the resource; False before the first list.
         answered: set once the first list was there or was refused.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        resource: Resource,
-        store: Store[T],
-        project: Callable[[Json], T | None],
-        selector: str,
-        namespace: str = "",
-        beat: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._client = client
-        self._resource = resource
-        self._store = store
-        self._project = project
-        self._selector = selector
-        self._namespace = namespace
-        self._beat = beat
-        self._version = 0
-        self._failures = 0
+    client: Client
+    resource: Resource
+    store: Store[T]
+    project: Callable[[Json], T | None]
+    selector: str
+    namespace: str = ""
+    beat: Callable[[], None] = lambda: None
+    synced: bool = field(default=False, init=False)
+    answered: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def __post_init__(self) -> None:
+        self._version = self._failures = 0
         self._heard_at = time.monotonic()
-        self.synced = False
-        self.answered = asyncio.Event()
-        WATCH_AGE.labels(resource.plural, namespace).set_function(lambda: time.monotonic() - self._heard_at)
+        WATCH_AGE.labels(self.resource.plural, self.namespace).set_function(lambda: time.monotonic() - self._heard_at)
 
     async def run(self) -> None:
         """Never returns; cancel it."""
         reason = "start"
         while True:
-            self._beat()
+            self.beat()
             try:
                 if reason:
                     await self._list(reason)
@@ -91,10 +82,10 @@ class Informer(Generic[T]):
                 await self._pause(error)
 
     async def _list(self, reason: str) -> None:
-        WATCH_RELISTS.labels(self._resource.plural, reason).inc()
+        WATCH_RELISTS.labels(self.resource.plural, reason).inc()
         names: set[Name] = set()
         version, forced = 0, False
-        async for page in self._client.pages(self._resource, self._namespace, labelSelector=self._selector):
+        async for page in self.client.pages(self.resource, self.namespace, labelSelector=self.selector):
             if not version:
                 version = int(page["metadata"]["resourceVersion"])
                 # After a restore of etcd from a backup, versions start over and a lower one is current.
@@ -103,17 +94,17 @@ class Informer(Generic[T]):
                 with self._skipping(raw):
                     names.add(self._put(raw, forced))
             self._note_event()
-        self._store.keep_only(names, self._namespace, self._store.newest() if forced else version)
+        self.store.keep_only(names, self.namespace, self.store.newest() if forced else version)
         self._version = version
         self.synced = True
         self.answered.set()
 
     async def _watch(self) -> None:
-        lines = self._client.watch(
-            self._resource,
-            self._namespace,
+        lines = self.client.watch(
+            self.resource,
+            self.namespace,
             _SILENCE_SECONDS,
-            labelSelector=self._selector,
+            labelSelector=self.selector,
             resourceVersion=str(self._version),
             allowWatchBookmarks="true",
             timeoutSeconds=str(random.randint(240, 360)),
@@ -130,7 +121,7 @@ class Informer(Generic[T]):
             raise _watch_error(raw)
         if event["type"] == "DELETED":
             metadata = raw["metadata"]
-            self._store.remove(metadata["namespace"], metadata["name"], metadata["uid"])
+            self.store.remove(metadata["namespace"], metadata["name"], metadata["uid"])
         elif event["type"] != "BOOKMARK":
             self._put(raw, forced=False)
         self._version = int(raw["metadata"]["resourceVersion"])
@@ -138,11 +129,11 @@ class Informer(Generic[T]):
     def _put(self, raw: Json, forced: bool) -> Name:
         metadata = raw["metadata"]
         name, version = (metadata["namespace"], metadata["name"]), int(metadata["resourceVersion"])
-        projected = read(self._project, raw, self._resource.plural)
+        projected = read(self.project, raw, self.resource.plural)
         if projected is None:
-            self._store.remove(*name)
+            self.store.remove(*name)
         else:
-            self._store.put(projected, version, forced)
+            self.store.put(projected, version, forced)
         return name
 
     @contextlib.contextmanager
@@ -153,11 +144,11 @@ class Informer(Generic[T]):
         except (Expired, ApiError):
             raise
         except Exception as error:
-            skip(self._resource.plural, content, error)
+            skip(self.resource.plural, content, error)
 
     def _note_event(self) -> None:
         self._heard_at = time.monotonic()
-        self._beat()
+        self.beat()
 
     def _reason_after(self, error: ApiError) -> str:
         self._failures += 1
@@ -171,7 +162,7 @@ class Informer(Generic[T]):
         longest = min(_LONGEST_BACKOFF, 0.25 * 2 ** min(self._failures, 8))
         seconds = max(error.retry_after or 0.0, random.uniform(longest / 2, longest))
         level = logging.INFO if error.passing else logging.WARNING
-        logger.log(level, "watch of %s: %s; again in %.1f s", self._resource.plural, error, seconds)
+        logger.log(level, "watch of %s: %s; again in %.1f s", self.resource.plural, error, seconds)
         await asyncio.sleep(seconds)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from scenewright.kube.client import ApiError, Client
 from scenewright.kube.resources import NAMESPACES
@@ -18,28 +19,29 @@ logger = logging.getLogger(__name__)
 _SECONDS = 30.0
 
 
+@dataclass(eq=False)
 class NamespaceSelection:
     """The namespaces that a label selector selects; all for an empty selector.
 
-    Args:
+    Attributes:
         selector: of labels, such as ``scenewright=served``.
         selected: called with each namespace that is newly selected.
         beat: called as the loop's heartbeat.
     """
 
-    def __init__(
-        self, client: Client, selector: str, selected: Callable[[str], None], beat: Callable[[], None]
-    ) -> None:
-        self._client, self._selector, self._selected, self._beat = client, selector, selected, beat
-        self._names: frozenset[str] = frozenset()
+    client: Client
+    selector: str
+    selected: Callable[[str], None]
+    beat: Callable[[], None]
+    _names: frozenset[str] = frozenset()
 
     def __contains__(self, namespace: str) -> bool:
-        return not self._selector or namespace in self._names
+        return not self.selector or namespace in self._names
 
     async def run(self) -> None:
         """Asks again and again; never returns. An API server that does not answer changes nothing."""
         while True:
-            self._beat()
+            self.beat()
             try:
                 await self.refresh()
             except ApiError as error:
@@ -53,8 +55,8 @@ class NamespaceSelection:
             ApiError: the namespaces could not be listed.
         """
         names: set[str] = set()
-        async for page in self._client.pages(NAMESPACES, labelSelector=self._selector):
+        async for page in self.client.pages(NAMESPACES, labelSelector=self.selector):
             names |= {str(each["metadata"]["name"]) for each in page.get("items") or ()}
         added, self._names = names - self._names, frozenset(names)
         for name in sorted(added):
-            self._selected(name)
+            self.selected(name)

@@ -76,7 +76,11 @@ class Router:
             forced: accept an older version than the known one, as after a restore of etcd.
         """
         try:
-            if event_type != "DELETED" and self._is_known(kind, raw["metadata"]):
+            metadata = raw["metadata"]
+            known = self.objects.get(ObjectKey(kind, metadata["namespace"], metadata["name"]))
+            version = metadata["uid"], metadata["resourceVersion"]
+            if event_type != "DELETED" and known is not None and (known.uid, known.resource_version) == version:
+                # Most events of a watch repeat one of our own writes.
                 return
             value = observed_object(raw, kind)
             if event_type == "DELETED":
@@ -85,12 +89,6 @@ class Router:
                 self.objects.put(value, forced)
         except Exception as error:
             skip(OBJECTS[kind].plural, raw, error)
-
-    def _is_known(self, kind: str, metadata: RawJson) -> bool:
-        """Whether this very version is in the store: most events of a watch repeat one of our own writes."""
-        known = self.objects.get(ObjectKey(kind, metadata["namespace"], metadata["name"]))
-        version = metadata["uid"], metadata["resourceVersion"]
-        return known is not None and (known.uid, known.resource_version) == version
 
     def take_watched(self, kind: str, event_type: str | None, raw: Json) -> None:
         """Takes an event from kopf, and notes which of our own writes its watch has reported."""
@@ -143,8 +141,7 @@ class Router:
             # Somebody else has written the status.
             self._queue.add(new.key, Priority.RUNNING, NOISE_SECONDS)
         if new.ended and not (old is not None and old.ended):
-            self._drop_pods(new.uid)
-            self._call_forgetters(new.uid)
+            self._drop(new.uid)
 
     def _job_changed(self, old: ObservedJob | None, new: ObservedJob | None) -> None:
         job = new or old
@@ -243,22 +240,20 @@ class Router:
         self.line.remove(old.key)
         self._wake_sweep(old, 0.0)
         # Its Jobs stay in the store until they are gone: they may still write.
-        self._drop_pods(old.uid)
         self._unheard[old.key.kind].pop(old.uid, None)
         self._dependents.discard(old.key)
         self._wake_dependents(old)
-        self._call_forgetters(old.uid)
+        self._drop(old.uid)
 
     def _wake_sweep(self, child: ObservedObject, delay: float) -> None:
         key = self.objects.key_of(child.owner_uid) if child.owner_uid else None
         if key is not None and key.namespace == child.namespace:
             self._queue.add(key, Priority.RUNNING, delay)
 
-    def _drop_pods(self, uid: str) -> None:
+    def _drop(self, uid: str) -> None:
+        """Drops the Pods and all else that is kept of an object while it runs."""
         for job in self.jobs.of_owner(uid):
             self.pods.drop_owner(job.uid)
-
-    def _call_forgetters(self, uid: str) -> None:
         for forget in self._forget_callbacks:
             forget(uid)
 

@@ -70,18 +70,15 @@ class Sweep:
     async def run(self) -> None:
         """Sweeps at random intervals around the mean; never returns."""
         while True:
-            await self._sleep(self.mean_seconds * random.uniform(0.8, 1.2))
+            until = time.monotonic() + self.mean_seconds * random.uniform(0.8, 1.2)
+            while (left := until - time.monotonic()) > 0:
+                self.beat()
+                await asyncio.sleep(min(left, 30.0))
             found = await self.fill()
             if found:
                 logger.warning("the sweep found %d objects whose changes had been missed", found)
             self.router.resync(_SPREAD_SECONDS)
             SWEEP_TIME.set_to_current_time()
-
-    async def _sleep(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self.beat()
-            await asyncio.sleep(min(left, 30.0))
 
     async def _compare(self, kind: str, namespace: str) -> int:
         listed: set[ObjectKey] = set()

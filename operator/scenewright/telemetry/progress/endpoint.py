@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from scenewright.telemetry.health import HttpServer
 from scenewright.telemetry.metrics import counter, histogram
 from scenewright.telemetry.progress.store import KnownPod, ProgressStore
-from scenewright.telemetry.progress.tokens import PodIdentity, RefusedPush, TokenVerifier
+from scenewright.telemetry.progress.tokens import RefusedPush, TokenVerifier
 from scenewright_stages.contract.reports import MAXIMUM_PUSH_BYTES, PROGRESS_PATH, Push
 from scenewright_stages.contract.task import INDEX_STEP, PUBLISH_STEP
 
@@ -48,7 +48,10 @@ class ProgressEndpoint(HttpServer):
     async def _handle(self, request: web.Request) -> web.Response:
         try:
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-            pod = self._known(await self._verifier.verify(token.strip() if scheme.lower() == "bearer" else ""))
+            identity = await self._verifier.verify(token.strip() if scheme.lower() == "bearer" else "")
+            pod = self._find_pod(identity.namespace, identity.name)
+            if pod is None or pod.uid != identity.uid:
+                raise RefusedPush("unknown-pod", 404, "no Pod of this operator, or not known to it yet")
             self._take(pod, await _body(request))
         except RefusedPush as refused:
             PUSHES.labels(refused.reason).inc()
@@ -57,12 +60,6 @@ class ProgressEndpoint(HttpServer):
         PUSHES.labels("accepted").inc()
         pause = self._pacer.pause(pod.uid, time.monotonic())
         return web.Response(status=204, headers={"Retry-After": str(pause)})
-
-    def _known(self, identity: PodIdentity) -> KnownPod:
-        pod = self._find_pod(identity.namespace, identity.name)
-        if pod is None or pod.uid != identity.uid:
-            raise RefusedPush("unknown-pod", 404, "no Pod of this operator, or not known to it yet")
-        return pod
 
     def _take(self, pod: KnownPod, push: Push) -> None:
         """Accepts a push for the Pod's own shard and step; with folding, also for index and publish."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import jwt
 
-from scenewright.api.raw import Json, RawJson
+from scenewright.api.raw import RawJson
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,17 @@ class TokenVerifier:
             key = await self.keys.key(str(jwt.get_unverified_header(token).get("kid", "")))
             if key is None:
                 raise _refused("unknown-key", "signed by a key that the cluster does not have")
-            return _identity(self._claims(token, key))
+            claims = jwt.decode(
+                token,
+                key,
+                # Only the key's own algorithm, so that the token's header cannot choose another.
+                algorithms=[key.algorithm_name],
+                audience=self.audience,
+                issuer=self.keys.issuer,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "iat", "aud", "iss"]},
+            )
+            return _identity(claims)
         except jwt.ExpiredSignatureError:
             raise _refused("expired", "the token has expired") from None
         except jwt.InvalidAudienceError:
@@ -107,18 +117,6 @@ class TokenVerifier:
             raise _refused("forged", "the signature does not fit") from None
         except jwt.PyJWTError as problem:
             raise _refused("malformed", str(problem)) from None
-
-    def _claims(self, token: str, key: jwt.PyJWK) -> Json:
-        return jwt.decode(
-            token,
-            key,
-            # Only the key's own algorithm, so that the token's header cannot choose another.
-            algorithms=[key.algorithm_name],
-            audience=self.audience,
-            issuer=self.keys.issuer,
-            leeway=LEEWAY_SECONDS,
-            options={"require": ["exp", "iat", "aud", "iss"]},
-        )
 
 
 def _identity(claims: RawJson) -> PodIdentity:
