@@ -1,16 +1,21 @@
-"""Loaded before any test module, hence before torch: see the package's own comment on waiting threads.
+"""Loaded before any test module, hence before numpy and torch: see the comments on waiting threads.
 
 Says what a tier means. `tests/unit` and `tests/stages` start no program, so that `make test-fast` may run them after
 each edit: a test there that starts one fails unless it is marked `process`. `tests/processes` holds files that are
 about programs: workers, command lines, the chart as Helm draws it.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# OpenBLAS reads it once, when numpy loads. Its threads wait for each other by spinning, and several test processes
+# share the cores: measured, interpolating between the points of a capture takes 80 times longer with two threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import scenewright_stages  # noqa: F401 - sets the OpenMP wait policy
 

@@ -147,12 +147,11 @@ def _measured(*arguments: object) -> tuple[Ended, int]:
     return ended, int(peak.read_text()) * 1024
 
 
-@pytest.mark.parametrize("kind", ["missing file", "missing folder", "empty folder", "folder of other things"])
+@pytest.mark.parametrize("kind", ["missing file", "folder of other things"])
 def test_an_input_without_a_photograph_is_refused_and_nothing_is_written(tmp_path: Path, kind: str) -> None:
     source = tmp_path / ("nothing.png" if kind == "missing file" else "nothing")
-    if kind in ("empty folder", "folder of other things"):
-        source.mkdir()
     if kind == "folder of other things":
+        source.mkdir()
         (source / "notes.txt").write_text("text")
         (source / "x.depth.png").write_bytes(GOOD["plain.png"])
     manifest = write_manifest(tmp_path / "job.json", source, tmp_path / "out", SMALL)
@@ -164,15 +163,10 @@ def test_an_input_without_a_photograph_is_refused_and_nothing_is_written(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", ["below a file", "without rights"])
-def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(tmp_path: Path, kind: str) -> None:
+def test_an_output_without_the_right_to_write_is_refused_before_anything_runs(tmp_path: Path) -> None:
     write_photograph(tmp_path / "a.png")
-    if kind == "below a file":
-        (tmp_path / "file").write_text("in the way")
-        target = tmp_path / "file" / "out"
-    else:
-        # Root may write everywhere but here.
-        target = Path("/proc/scenewright-output") if os.geteuid() == 0 else Path("/root/scenewright-output")
+    # Root may write everywhere but here.
+    target = Path("/proc/scenewright-output") if os.geteuid() == 0 else Path("/root/scenewright-output")
     manifest = write_manifest(tmp_path / "job.json", tmp_path / "a.png", target, SMALL)
     ended = scenewright("run", manifest)
     assert ended.code == 10
@@ -197,46 +191,6 @@ def test_an_output_that_becomes_full_is_refused_and_heals(tmp_path: Path, small_
     healed = scenewright("run", manifest)
     assert healed.code == 0, healed.stderr
     assert_consistent(small_disk / "out")
-
-
-@pytest.mark.parametrize(
-    ("changes", "field", "value", "remedy"),
-    [
-        ({"depth": {"backend": "dpt"}}, "spec.vistadream.depth.backend", "dpt", "allowed: classic"),
-        ({"coarse": {"inpaint": {"backend": "lama"}}}, "spec.vistadream.coarse.inpaint.backend", "lama", "allowed"),
-        ({"depth": {"backend": "depth-pro"}}, "spec.models.acceptLicenses", "[]", "apple-amlr"),
-        (
-            {"mode": "outpaint", "outpaint": {"backend": "flux-fill"}},
-            "spec.models.acceptLicenses",
-            "[]",
-            "flux-1-dev-non-commercial",
-        ),
-        (
-            {"trajectory": {"motionPreset": "small", "forwardRatio": 0.5}},
-            "spec.vistadream.trajectory",
-            "small",
-            "give either",
-        ),
-        (
-            {"coarse": {"minInpaintRatio": 0.5, "maxInpaintRatio": 0.2}},
-            "spec.vistadream.coarse",
-            "0.5",
-            "must not exceed",
-        ),
-    ],
-)
-def test_what_cannot_be_done_is_refused_with_field_value_and_remedy(
-    tmp_path: Path, changes: dict[str, Any], field: str, value: str, remedy: str
-) -> None:
-    write_photograph(tmp_path / "a.png")
-    manifest = write_manifest(tmp_path / "job.json", tmp_path / "a.png", tmp_path / "out", {**SMALL, **changes})
-    ended = scenewright("run", manifest)
-    assert ended.code == 10
-    (problem,) = ended.problems
-    assert problem["field"].startswith(field)
-    assert value in str(problem.get("value")) + problem["remedy"]
-    assert remedy in problem["remedy"]
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,45 @@ def test_validate_tells_programs_what_is_wrong(manifest: Path) -> None:
     assert problems == [{"field": "spec.vistadream.coarse.frames", "value": 0, "remedy": "must be >= 1"}]
 
 
+@pytest.mark.parametrize(
+    ("changes", "field", "value", "remedy"),
+    [
+        (["depth.backend=dpt"], "spec.vistadream.depth.backend", "dpt", "allowed: classic"),
+        (["coarse.inpaint.backend=lama"], "spec.vistadream.coarse.inpaint.backend", "lama", "allowed"),
+        (["depth.backend=depth-pro"], "spec.models.acceptLicenses", "[]", "apple-amlr"),
+        (
+            ["mode=outpaint", "outpaint.backend=flux-fill"],
+            "spec.models.acceptLicenses",
+            "[]",
+            "flux-1-dev-non-commercial",
+        ),
+        (
+            ["trajectory.motionPreset=small", "trajectory.forwardRatio=0.5"],
+            "spec.vistadream.trajectory",
+            "small",
+            "give either",
+        ),
+        (
+            ["coarse.minInpaintRatio=0.5", "coarse.maxInpaintRatio=0.2"],
+            "spec.vistadream.coarse",
+            "0.5",
+            "must not exceed",
+        ),
+    ],
+)
+def test_a_run_of_what_cannot_be_done_is_refused_with_field_value_and_remedy(
+    manifest: Path, changes: list[str], field: str, value: str, remedy: str
+) -> None:
+    (manifest.parent / "in").mkdir()
+    result = invoke("run", manifest, *(word for change in changes for word in ("--set", change)), "-o", "json")
+    assert result.exit_code == 10
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["field"].startswith(field)
+    assert value in str(problem.get("value")) + problem["remedy"]
+    assert remedy in problem["remedy"]
+    assert not (manifest.parent / "out").exists()
+
+
 CHAIN = ("outpaint", "depth", "initialize", "coarse", "render")
 
 
