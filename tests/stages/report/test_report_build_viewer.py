@@ -18,12 +18,14 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy = tmp_path / "viewer"
     shutil.copytree(build_viewer.SOURCES, copy, ignore=shutil.ignore_patterns("node_modules"))
     monkeypatch.setattr(build_viewer, "VIEWER_PATH", tmp_path / "viewer.js")
+    monkeypatch.setattr(build_viewer, "WASM_PATH", tmp_path / "viewer.wasm")
     monkeypatch.setattr(build_viewer, "STAMP_PATH", tmp_path / "viewer.stamp")
     return copy
 
 
 def mark_current(sources: Path) -> None:
     build_viewer.VIEWER_PATH.write_text("bundle")
+    build_viewer.WASM_PATH.write_bytes(b"\0asm")
     build_viewer.STAMP_PATH.write_text(build_viewer.sources_digest(sources))
 
 
@@ -42,9 +44,10 @@ def test_any_changed_source_makes_the_bundle_stale(sources: Path, changed: str) 
     assert not build_viewer.is_current(sources)
 
 
-def test_a_missing_bundle_is_stale_whatever_the_stamp_says(sources: Path) -> None:
+@pytest.mark.parametrize("missing", ["VIEWER_PATH", "WASM_PATH"])
+def test_a_missing_bundle_is_stale_whatever_the_stamp_says(sources: Path, missing: str) -> None:
     mark_current(sources)
-    build_viewer.VIEWER_PATH.unlink()
+    getattr(build_viewer, missing).unlink()
     assert not build_viewer.is_current(sources)
 
 
@@ -79,6 +82,7 @@ def test_a_failing_step_reports_its_output_and_leaves_no_bundle(sources: Path, m
     with pytest.raises(NodeError, match="registry unreachable"):
         build_viewer.build(sources)
     assert not build_viewer.VIEWER_PATH.exists()
+    assert not build_viewer.WASM_PATH.exists()
     assert not build_viewer.STAMP_PATH.exists()
 
 
@@ -103,3 +107,5 @@ def test_the_bundle_carries_the_licences_and_no_closing_tag(viewer_built: None) 
         assert f"\n{package} " in bundle[:20_000]
     assert bundle.count("Permission is hereby granted") >= 3
     assert "</script" not in bundle.lower()
+    assert build_viewer.WASM_PATH.read_bytes().startswith(b"\0asm")
+    assert len(bundle) < 1_500_000, "WebAssembly is beside the script, not as base64 in it"

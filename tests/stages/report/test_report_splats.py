@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import struct
+import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from report_scenes import CAMERA, blob, empty_splats, joined, three_clusters
 
-from scenewright_stages.scenes.splats import SplatCloud, drawable, most_important, pivot_distance, spz_bytes
+import build_viewer
+from scenewright_stages.scenes.splats import SplatCloud, drawable, most_important, packed_bytes, pivot_distance
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import rotation_from_quaternion
 
@@ -26,9 +30,26 @@ def random_cloud(count: int = 500, extent: float = 5.0) -> SplatCloud:
     )
 
 
-def read_spz(data: bytes) -> SplatCloud:
-    """Inverse of SPZ 3, back in OpenCV axes."""
-    body = gzip.decompress(data)
+_UNPACK = """
+import { readFileSync, writeFileSync } from "node:fs";
+const [program, input, output] = process.argv.slice(1);
+const { unpacked } = await import(program);
+writeFileSync(output, unpacked(readFileSync(input)));
+"""
+
+
+def unpacked(data: bytes, folder: Path) -> SplatCloud:
+    """What the page's script makes of packed splats."""
+    packed, spz = folder / "packed", folder / "spz"
+    packed.write_bytes(gzip.decompress(data))
+    program = (build_viewer.SOURCES / "src/packed.js").as_uri()
+    command = [*build_viewer.find_node().node, "--input-type=module", "-e", _UNPACK, program, str(packed), str(spz)]
+    subprocess.run(command, check=True, capture_output=True)
+    return read_spz(spz.read_bytes())
+
+
+def read_spz(body: bytes) -> SplatCloud:
+    """Inverse of SPZ 3 before gzip, back in OpenCV axes."""
     magic, version, count, degree, bits, _, _ = struct.unpack_from("<IIIBBBB", body)
     assert (magic, version, degree) == (0x5053474E, 3, 0)
     sections = np.split(np.frombuffer(body, np.uint8, offset=16), np.cumsum([9, 1, 3, 3]) * count)
@@ -63,9 +84,10 @@ def degrees_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
 
 
-def test_the_file_holds_the_cloud_within_its_stated_precision() -> None:
+@pytest.mark.process
+def test_the_page_unpacks_the_cloud_within_its_stated_precision(tmp_path: Path) -> None:
     cloud = random_cloud()
-    read = read_spz(spz_bytes(cloud))
+    read = unpacked(packed_bytes(cloud), tmp_path)
     assert np.abs(read.means - cloud.means).max() <= 2**-16
     assert np.abs(read.scales / cloud.scales - 1).max() < 0.032
     assert np.abs(read.opacities - cloud.opacities).max() <= 0.5 / 255 + 1e-6
@@ -76,22 +98,29 @@ def test_the_file_holds_the_cloud_within_its_stated_precision() -> None:
     assert np.median(unflipped) > 30
 
 
-def test_large_scenes_give_up_precision_and_not_positions() -> None:
+@pytest.mark.process
+def test_large_scenes_give_up_precision_and_not_positions(tmp_path: Path) -> None:
     cloud = random_cloud(extent=3000.0)
-    read = read_spz(spz_bytes(cloud))
+    read = unpacked(packed_bytes(cloud), tmp_path)
     assert np.abs(read.means - cloud.means).max() <= 3000 * 2**-22
 
 
 def test_the_same_cloud_gives_the_same_bytes() -> None:
-    assert spz_bytes(random_cloud()) == spz_bytes(random_cloud())
+    assert packed_bytes(random_cloud()) == packed_bytes(random_cloud())
 
 
-def test_splats_cost_at_most_twenty_bytes() -> None:
-    assert len(spz_bytes(random_cloud(20_000))) < 20 * 20_000
+def test_splats_cost_at_most_twenty_bytes_and_half_of_that_where_neighbours_are_alike() -> None:
+    cloud = random_cloud(20_000)
+    assert len(packed_bytes(cloud)) < 20 * len(cloud)
+    rows = np.lexsort((cloud.means[:, 0] // 0.5, cloud.means[:, 1] // 0.5))
+    smooth = replace(cloud.select(rows), srgb=0.5 + cloud.means[rows] / 10, scales=np.full_like(cloud.scales, 0.02))
+    smooth = replace(smooth, quaternions=np.tile(np.float32([1, 0, 0, 0]), (len(cloud), 1)))
+    assert len(packed_bytes(smooth)) < 10 * len(cloud)
 
 
-def test_an_empty_cloud_is_a_valid_file() -> None:
-    assert len(read_spz(spz_bytes(empty_splats()))) == 0
+@pytest.mark.process
+def test_an_empty_cloud_is_a_valid_file(tmp_path: Path) -> None:
+    assert len(unpacked(packed_bytes(empty_splats()), tmp_path)) == 0
 
 
 @pytest.mark.parametrize(

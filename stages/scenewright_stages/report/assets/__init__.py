@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 VIEWER_PATH = Path(__file__).parent / "viewer.js"
+WASM_PATH = Path(__file__).parent / "viewer.wasm"
 STAMP_PATH = Path(__file__).parent / "viewer.stamp"
 
 
@@ -15,12 +16,26 @@ class ViewerNotBuiltError(FileNotFoundError):
 
 @cache
 def viewer_script() -> str:
-    """JavaScript of the 3D view, a classic script without dependencies.
+    """JavaScript of the 3D view, a classic script that finds its WebAssembly in ``scenewrightWasm``.
 
     Raises:
         ViewerNotBuiltError: it was never built; the message names the build command.
     """
+    return _built(VIEWER_PATH).decode("utf-8")
+
+
+@cache
+def viewer_wasm() -> bytes:
+    """WebAssembly of the 3D view.
+
+    Raises:
+        ViewerNotBuiltError: it was never built; the message names the build command.
+    """
+    return _built(WASM_PATH)
+
+
+def _built(path: Path) -> bytes:
     try:
-        return VIEWER_PATH.read_text(encoding="utf-8")
+        return path.read_bytes()
     except FileNotFoundError as error:
-        raise ViewerNotBuiltError(f"{VIEWER_PATH} is missing: run `python tools/build_viewer.py`") from error
+        raise ViewerNotBuiltError(f"{path} is missing: run `python tools/build_viewer.py`") from error

@@ -18,15 +18,19 @@ function connectLightbox() {
   dialog.addEventListener("click", () => dialog.close());
 }
 
-// The 3D view's script is embedded compressed; browsers old enough to lack the decompressor lack WebGL 2 too.
+// What an element holds as base64 of gzip; browsers old enough to lack the decompressor lack WebGL 2 too.
+function embedded(holder) {
+  const bytes = Uint8Array.from(atob(holder.textContent.trim()), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+}
+
 async function startViewer() {
   const holder = document.getElementById("viewer-script");
   if (!holder) return;
   try {
-    const bytes = Uint8Array.from(atob(holder.textContent.trim()), (character) => character.charCodeAt(0));
-    const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    globalThis.scenewrightWasm = new Uint8Array(await embedded(document.getElementById("viewer-wasm")).arrayBuffer());
     const script = document.createElement("script");
-    script.textContent = await new Response(plain).text();
+    script.textContent = await embedded(holder).text();
     document.head.append(script);
   } catch (error) {
     const figure = document.querySelector("[data-splat-viewer]");
