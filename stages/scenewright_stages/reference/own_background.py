@@ -123,7 +123,6 @@ def _draw(place: OwnPlace, extent: NDArray[np.float64] | None, rng: np.random.Ge
         inside = np.array([column, row, column, row]) + reach * np.array([-1, -1, 1, 1])
         needed = max((inside[2] - inside[0] + 2 * _MARGIN) / width, (inside[3] - inside[1] + 2 * _MARGIN) / height)
         share = min(1.0, max(share, needed))
-    gains = np.exp(exposure + warmth * np.array([1.0, 0.0, -1.0]))
     return _Draw(
         column,
         row,
@@ -131,8 +130,14 @@ def _draw(place: OwnPlace, extent: NDArray[np.float64] | None, rng: np.random.Ge
         _start(inside[0], inside[2], share * width, width, across),
         _start(inside[1], inside[3], share * height, height, down),
         share,
-        tuple(round(float(gain), 4) for gain in gains),  # type: ignore[arg-type]
+        light_gains(exposure, warmth),
     )
+
+
+def light_gains(exposure: float, warmth: float) -> tuple[float, float, float]:
+    """Gains of linear red, green and blue by which a camera's exposure and white balance differ, as logarithms."""
+    red, green, blue = (round(float(gain), 4) for gain in np.exp(exposure + warmth * np.array([1.0, 0.0, -1.0])))
+    return red, green, blue
 
 
 def _reach(view: Cutout) -> NDArray[np.float64]:

@@ -196,7 +196,7 @@ def scenes_stage(params: ReferenceObjectParams) -> StageSpec:
     return StageSpec(
         name="scenes",
         title="Scenes",
-        version=5 if params.scenes.background == "own" else 4,
+        version=4 if params.scenes.background == "photo" else 5,
         implementation="scenewright_stages.reference.scenes:ScenesStage",
         reads=(
             _CUTOUT_OF_VIEW,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -28,7 +28,7 @@ from scenewright_stages.reference.companions import Companion, companions, read_
 from scenewright_stages.reference.family import photos_of_split
 from scenewright_stages.reference.files import read_cutout, read_reduction
 from scenewright_stages.reference.listing import is_photo
-from scenewright_stages.reference.own_background import OwnPlace, own_scene
+from scenewright_stages.reference.own_background import OwnPlace, light_gains, own_scene
 from scenewright_stages.reference.params import PHOTOS, THINGS, ReferenceObjectParams, ScenesParams, Seam
 from scenewright_stages.reference.wording import Fields, read_fields
 from scenewright_stages.vision.geometry.normals import inflated_normals
@@ -58,6 +58,10 @@ _GREY = surfaces.TableTop(np.full((4, 4, 3), 0.3, np.float32), 0.0, np.full(3, 0
 """What the ground of a photo throws back on the things that stand on it."""
 
 
+_EXPOSURE, _WARMTH = 0.35, 0.1
+"""Largest change of a drawn scene's exposure and white balance, as logarithms. Two photos of one thing differ as much;
+without it the object would be about equally bright in all scenes.
+"""
 _BAND = 256
 """Rows that get their noise at once: a photo of 24 megapixels has no room for several copies of itself."""
 
@@ -190,8 +194,12 @@ def _on_ground(
     rng: np.random.Generator,
 ) -> tuple[Uint8Array, Seen, dict[str, Any]]:
     """Image, visible part of the object, and metadata of a scene on a table or in front of a user's photo."""
+    # A generator of its own: what stands where does not depend on it. A user's photo keeps the light that it has.
+    gains = _camera_gains(rng.spawn(1)[0]) if user.photo is None else None
     for _ in range(_ATTEMPTS):
         setting, scale = setting_of(block, view, fields, user, rng)
+        if gains is not None:
+            setting = replace(setting, exposure=gains)
         seam: Seam = block.seams[rng.integers(len(block.seams))]
         object_placed = Placed(view, setting.column, setting.row, scale, seam)
         things, occluded = companions(block, setting, object_placed, fields, user.things, rng)
@@ -220,7 +228,13 @@ def _on_ground(
         "occluders": occluded,
         "visible": 0.0 if sample.attributes["empty"] else round(_visible(drawn), 4),
     }
+    if gains is not None:
+        facts["light_gains"] = [*gains]
     return with_noise(drawn.pixels, noise, rng), seen, facts
+
+
+def _camera_gains(rng: np.random.Generator) -> tuple[float, float, float]:
+    return light_gains(float(rng.uniform(-_EXPOSURE, _EXPOSURE)), float(rng.uniform(-_WARMTH, _WARMTH)))
 
 
 def _visible(drawn: Drawn) -> float:

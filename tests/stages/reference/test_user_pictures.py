@@ -16,6 +16,7 @@ from scenewright_stages.contract.errors import ConfigurationError
 from scenewright_stages.contract.samples import Sample
 from scenewright_stages.contract.stage import Pixels, StageContext, StageInputs
 from scenewright_stages.photographs.pictures import bytes_from_linear, linear_from_bytes, write_json
+from scenewright_stages.reference import scenes as scenes_module
 from scenewright_stages.reference.backdrop import BackdropStage
 from scenewright_stages.reference.companions import read_companions
 from scenewright_stages.reference.family import photos_of_split, scene_children
@@ -104,6 +105,26 @@ def test_an_object_stands_in_a_photo_that_stays_as_it_is_elsewhere(tmp_path: Pat
     foot = np.zeros_like(mask)
     foot[np.flatnonzero((mask > 0).any(axis=1))[-1] - 8 :] = 255
     assert offset[(below & foot) > 0].mean() < np.median(offset[far]) - 5, "its shadow begins at its base"
+
+
+def test_drawn_scenes_differ_in_exposure_and_a_photo_keeps_its_own(
+    tmp_path: Path, photos: Path, view: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = params(tmp_path, background="surface", photos="")
+    drawn = [scene(tmp_path, given, view, number) for number in range(4)]
+    gains = np.array([facts["light_gains"] for _, _, facts in drawn])
+    assert np.ptp(np.log(gains[:, 1])) > 0.2
+    assert np.ptp(np.log(gains[:, 0] / gains[:, 2])) > 0.05
+    for name in ("_EXPOSURE", "_WARMTH"):
+        monkeypatch.setattr(scenes_module, name, 0.0)
+    for number, (image, mask, _) in enumerate(drawn):
+        plain, same, facts = scene(tmp_path, given, view, number)
+        assert facts["light_gains"] == [1.0, 1.0, 1.0]
+        assert (same == mask).all(), "what stands where does not depend on the camera"
+        dim = plain.max(axis=2) < 160
+        ratios = linear_from_bytes(image)[dim].mean(axis=0) / linear_from_bytes(plain)[dim].mean(axis=0)
+        np.testing.assert_allclose(ratios, gains[number], rtol=0.03)
+    assert "light_gains" not in scene(tmp_path, params(photos), view, **{PHOTOS: photos})[2]
 
 
 def test_the_brighter_side_of_a_photo_lights_the_object(tmp_path: Path, view: Path) -> None:

@@ -95,6 +95,8 @@ class Setting:
         edge: where the table ends behind the object, world units.
         defocus: blur of the far background, pixels.
         photo: background shown instead of table and panorama; the panorama is then only a light.
+        exposure: gains of linear red, green and blue by which the camera's exposure and white balance differ from those
+            that suit the light on the table.
     """
 
     width: int
@@ -109,6 +111,7 @@ class Setting:
     edge: float
     defocus: float
     photo: PhotoGround | None = None
+    exposure: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @property
     def focal(self) -> float:
@@ -163,7 +166,8 @@ def draw(setting: Setting, things: Sequence[Placed]) -> Drawn:
         for other in range(len(things)):
             covers[other] *= 1 - alpha
         covers[number], whole[number] = alpha.copy(), alpha
-    return Drawn(srgb_from_linear(_developed(picture)), covers, whole, _main_light(light))
+    developed = _developed(picture * np.array(setting.exposure, np.float32))
+    return Drawn(srgb_from_linear(developed), covers, whole, _main_light(light))
 
 
 def facing_world(normals: Float32Array, pitch: float) -> Float32Array:
