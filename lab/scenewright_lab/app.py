@@ -16,7 +16,7 @@ from scenewright_lab.actions.interface import Actions
 from scenewright_lab.actions.local import LocalActions
 from scenewright_lab.pages import doing, files, looking
 from scenewright_lab.pages.rendering import Lab, explain
-from scenewright_lab.security import Guard, Limits
+from scenewright_lab.security import HEALTH, Guard, Limits
 from scenewright_lab.settings import Settings
 from scenewright_lab.sources.files import Files
 from scenewright_lab.sources.interface import NotFound, Refused, Source, Unavailable
@@ -38,7 +38,7 @@ ROUTES = [
     Route("/thumbnails/{path:path}", files.send_thumbnail),
     Route("/events", files.send_events),
     Route("/static/{name}", files.send_static),
-    Route("/healthz", files.send_health),
+    Route(HEALTH, files.send_health),
 ]
 
 

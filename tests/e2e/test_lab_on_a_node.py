@@ -12,16 +12,14 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from metric_names import panels, plain
-from trials import Trial
+from trials import Trial, upgraded_chart
 
 from cluster import chart, trial
-from cluster.chart import Target
 from cluster.storage import StorageServer
 from cluster.whole_cluster import WholeCluster
 from scenewright.planning.plan import make_plan
@@ -58,13 +56,6 @@ def upload(storage: StorageServer, uri: str) -> None:
             storage.client().upload_file(str(path), trial.PHOTOS, str(path.relative_to(EXAMPLES / "inputs")))
 
 
-def upgrade(target: Target, *values: Path) -> None:
-    """The installed chart with further values; its images stay."""
-    files = [argument for path in values for argument in ("--values", str(path))]
-    where = ("--namespace", chart.NAMESPACE, "--wait", "--timeout", "120s")
-    target.helm("upgrade", chart.RELEASE, str(chart.CHART), "--reuse-values", *files, *where)
-
-
 def clear(storage: StorageServer, uri: str) -> None:
     """Empties an output that an object of another test has used."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
@@ -88,19 +79,18 @@ def lab(cluster_with_operator: WholeCluster, tmp_path_factory: pytest.TempPathFa
     small = tmp_path_factory.mktemp("lab") / "small-node.yaml"
     overrides = {stage: SMALL for kind in OBJECTS for stage in stages_of(kind)}
     small.write_text(yaml.safe_dump({"defaults": {"execution": {"stageOverrides": overrides}}}))
-    upgrade(target, LAB, small)
-    trial.begin(target, storage, NAMESPACE)
-    found = {kind: Trial(target, storage, NAMESPACE, kind) for kind in OBJECTS}
-    began = time.time()
-    for kind, (file, _) in OBJECTS.items():
-        upload(storage, example(kind)["spec"]["input"]["uri"])
-        clear(storage, example(kind)["spec"]["output"]["uri"])
-        found[kind].kubectl("apply", "--server-side", "-f", str(EXAMPLES / "cluster" / file))
-    for kind, (_, name) in OBJECTS.items():
-        found[kind].wait(name)
-    yield Lab(found, began)
-    target.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
-    target.helm("rollback", chart.RELEASE, "--namespace", chart.NAMESPACE, "--wait", "--timeout", "120s")
+    with upgraded_chart(target, "--values", str(LAB), "--values", str(small)):
+        trial.begin(target, storage, NAMESPACE)
+        found = {kind: Trial(target, storage, NAMESPACE, kind) for kind in OBJECTS}
+        began = time.time()
+        for kind, (file, _) in OBJECTS.items():
+            upload(storage, example(kind)["spec"]["input"]["uri"])
+            clear(storage, example(kind)["spec"]["output"]["uri"])
+            found[kind].kubectl("apply", "--server-side", "-f", str(EXAMPLES / "cluster" / file))
+        for kind, (_, name) in OBJECTS.items():
+            found[kind].wait(name)
+        yield Lab(found, began)
+        target.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
 
 
 @pytest.mark.parametrize("kind", OBJECTS)

@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 from job_building import Create, Owned, container_of, job_of, pod_of
+from trials import folder_claim
 
 from cluster import images
 from cluster.whole_cluster import WholeCluster
@@ -168,23 +169,12 @@ def namespace(whole_cluster: WholeCluster) -> Iterator[str]:
     folder = Path(f"/var/tmp/scenewright-{name}")
     folder.mkdir()
     folder.chmod(0o777)
-    access = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
-    volume = {**access, "capacity": {"storage": "1Gi"}, "hostPath": {"path": str(folder)}}
-    reference = {"claimRef": {"namespace": name, "name": "weights"}}
-    plane.api.create(
-        "/api/v1/persistentvolumes",
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {**volume, **reference}},
-    )
-    claim = {**access, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
-    plane.api.create(
-        f"/api/v1/namespaces/{name}/persistentvolumeclaims",
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "weights"}, "spec": claim},
-    )
+    folder_claim(whole_cluster.target, name, "weights", folder)
     yield name
     # Pods of a Job that retries by index are not let go while the Job is there, and they are deleted first.
     plane.api.delete(f"/apis/batch/v1/namespaces/{name}/jobs?propagationPolicy=Background")
     plane.api.delete(f"/api/v1/namespaces/{name}")
-    plane.api.delete(f"/api/v1/persistentvolumes/{name}")
+    plane.api.delete(f"/api/v1/persistentvolumes/{name}-weights")
     shutil.rmtree(folder)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from cluster import trial
+from cluster import chart, trial
 from cluster.chart import Target
 from cluster.storage import StorageServer
 from scenewright.execution.devices import thread_environment
@@ -24,6 +27,32 @@ def environment_of_pods(storage: StorageServer, threads: int) -> dict[str, str]:
     """
     own = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS_", "MKL_", "OMP_"))}
     return {**own, **storage.environment(), **thread_environment({}, threads)}
+
+
+@contextlib.contextmanager
+def upgraded_chart(target: Target, *arguments: str) -> Iterator[None]:
+    """The installed chart with further values, its images staying; until exit."""
+    where = ("--namespace", chart.NAMESPACE, "--wait", "--timeout", "120s")
+    try:
+        target.helm("upgrade", chart.RELEASE, str(chart.CHART), "--reuse-values", *arguments, *where)
+        yield
+    finally:
+        target.helm("rollback", chart.RELEASE, *where)
+
+
+def folder_claim(target: Target, namespace: str, name: str, folder: Path) -> None:
+    """A claim of a folder of the node; its volume ``NAMESPACE-NAME`` outlives the namespace."""
+    access = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    capacity = {"storage": "1Gi"}
+    claim = {"namespace": namespace, "name": name}
+    volume = {**access, "capacity": capacity, "hostPath": {"path": str(folder)}, "claimRef": claim}
+    request = {**access, "volumeName": f"{namespace}-{name}", "resources": {"requests": capacity}}
+    documents = [
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": f"{namespace}-{name}"}, "spec": volume},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": claim, "spec": request},
+    ]
+    manifest = "\n---\n".join(json.dumps(each) for each in documents)
+    target.kubectl("apply", "--server-side", "-f", "-", manifest=manifest)
 
 
 @dataclass(frozen=True)

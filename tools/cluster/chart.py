@@ -57,8 +57,16 @@ def metrics_address(target: Target) -> str:
     return target.kubectl("--namespace", NAMESPACE, "get", "service", f"{RELEASE}-metrics", "--output", output)
 
 
-def build_images(tag: str, report: Callable[[str], None] = print) -> list[str]:
-    """Builds the project's images on Debian's base with buildah; progress goes to stderr. Returns their names.
+def build_images(
+    tag: str, report: Callable[[str], None] = print, names: Sequence[str] = ("operator", "cpu")
+) -> list[str]:
+    """Builds images of the project on Debian's base with buildah; progress goes to stderr. Returns their full names.
+
+    Args:
+        tag: of the images.
+        report: takes words for people.
+        names: by default those without CUDA that the operator and its stages need: the node has no GPU, and CUDA is
+            gigabytes large.
 
     Raises:
         Unavailable: the build failed; it has printed why.
@@ -68,8 +76,7 @@ def build_images(tag: str, report: Callable[[str], None] = print) -> list[str]:
     if downloads.is_dir():
         variables["UV_CACHE"] = str(downloads)
     report("building the images (minutes the first time)")
-    # Only the images without CUDA: the node has no GPU, and CUDA is gigabytes large.
-    command = [str(ROOT / "images" / "build"), "operator", "cpu"]
+    command = [str(ROOT / "images" / "build"), *names]
     done = subprocess.run(command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise Unavailable("images/build failed (see above)")

@@ -50,8 +50,21 @@ class StorageServer:
         )
 
 
-def start(group: ProcessGroup, folder: Path, address: str = "127.0.0.1", port: int = 0) -> StorageServer:
-    """Starts a server with its data in `folder`; port 0 means any free port.
+def start(
+    group: ProcessGroup,
+    folder: Path,
+    address: str = "127.0.0.1",
+    port: int = 0,
+    certificate: tuple[Path, Path] | None = None,
+) -> StorageServer:
+    """Starts a server with its data in `folder`; several may serve the same folder.
+
+    Args:
+        group: of its process.
+        folder: for its data.
+        address: where it listens.
+        port: 0 for any free port.
+        certificate: certificate and key, to serve by TLS.
 
     Raises:
         Unavailable: the program is missing and cannot be built.
@@ -63,10 +76,12 @@ def start(group: ProcessGroup, folder: Path, address: str = "127.0.0.1", port: i
     port = port or free_ports(1, address)[0]
     command = [str(path), "--quiet", "--port", f"{address}:{port}"]
     command += ["--access", StorageServer.access_key, "--secret", StorageServer.secret_key]
+    if certificate is not None:
+        command += ["--cert", str(certificate[0]), "--key", str(certificate[1])]
     command += ["posix", "--sidecar", str(folder / "meta"), str(folder / "data")]
     component = group.start("versitygw", command)
     component.wait_until(lambda: accepts_connections(address, port), START_SECONDS)
-    return StorageServer(f"http://{address}:{port}", component)
+    return StorageServer(f"{'https' if certificate else 'http'}://{address}:{port}", component)
 
 
 @contextlib.contextmanager

@@ -7,33 +7,25 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browser_fixtures import chromium
 from lab_site import Site, serving, write_object
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from lab_visits import Visit
+from playwright.sync_api import Browser, Page, expect
 from test_security import HOSTILE
 
 from scenewright_lab.settings import Settings
 
+__all__ = ["chromium"]
 ROOT = Path(__file__).parents[3]
 AXE = ROOT / "tests" / "support" / "axe"
 WIDTHS = ((1280, "light"), (390, "dark"))
 sys.path.insert(0, str(ROOT / "tools"))
 
 Serve = Callable[..., Site]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("chromium is missing: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, chromium_sandbox=False)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -215,19 +207,12 @@ def test_from_an_empty_folder_to_a_result_by_clicks(tmp_path: Path, serve: Serve
     site = serve(tmp_path / "results")
     page = open_page(chromium)
     page.goto(site.url)
-    page.get_by_role("link", name="Start from an example").click()
-    page.get_by_role("link", name="A scene from one photograph").click()
-    page.get_by_label("Name", exact=True).fill("china")
-    page.get_by_label("mode", exact=True).select_option("noOutpaint")
-    page.get_by_label("max resolution", exact=True).fill("64")
-    page.get_by_label("File", exact=True).set_input_files(str(ROOT / "examples" / "inputs" / "china.jpg"))
-    page.get_by_role("button", name="Look at the manifest").click()
-    assert "mode: noOutpaint" in page.locator("textarea").input_value()
-    assert "scenewright run .scenewright-lab/china.yaml" in page.locator("pre").inner_text()
-    page.get_by_role("button", name="Start").click()
+    visit = Visit(page, tmp_path)
+    fields = {"mode": "noOutpaint", "max resolution": "64"}
+    shown = visit.start_scene("china", ROOT / "examples" / "inputs" / "china.jpg", fields)
+    assert "mode: noOutpaint" in shown and "scenewright run .scenewright-lab/china.yaml" in shown
     expect(page.locator("#head .pill")).to_have_text("Complete", timeout=120_000)
-    expect(page.locator("iframe.report")).to_be_visible(timeout=10_000)
+    visit.see_scene()
     assert (tmp_path / "results" / "china" / "china" / "gf.ply").is_file()
-    page.goto(f"{site.url}/gallery")
-    expect(page.locator(".card h3")).to_have_text("china")
+    visit.look_around("china")
     page.context.close()

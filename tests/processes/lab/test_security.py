@@ -151,7 +151,9 @@ def test_five_hundred_paths_lead_nowhere_else(tmp_path: Path, serve: Serve) -> N
     ],
 )
 def test_a_foreign_name_that_points_here_is_refused(serve: Serve, headers: dict[str, str], status: int) -> None:
-    assert serve().get("/", **headers).status == status
+    site = serve()
+    assert site.get("/", **headers).status == status
+    assert site.get("/healthz", **headers).status == 200, "the kubelet asks by the address of the Pod"
 
 
 def test_forms_need_their_token_and_their_origin(tmp_path: Path, serve: Serve) -> None:
