@@ -61,8 +61,8 @@ LIMITS = {
 }
 """Upper ends; Argo Workflows v4 needs 49 requests and 179 ms for one object of fourteen Pods.
 
-Of time: five writes of progress a second, the Lease every two, and reads. 300 objects that were each written every ten
-seconds, without a bound for all of them together, would need 30 a second.
+Of time: two writes of progress a second, a Lease of ten seconds every 2.5, and reads. 300 objects that were each
+written every ten seconds, without a bound for all of them together, would need 30 a second.
 """
 _OF_TIME = ("_seconds", "_milliseconds_per_object", "makespan_over_floor", "requests_per_object")
 _OF_SHORT_PODS = ("requests_per_object", "cpu_milliseconds_per_object")

@@ -96,7 +96,11 @@ class _Translation:
         members = [each for each in source["anyOf"] if each.get("type") != "null"]
         if len(members) == 1:
             return {**self.node(members[0]), **_described(source)}
-        return {**_int_or_string(members), **_described(source)}
+        if sorted(member.get("type", "") for member in members) != ["integer", "string"]:
+            raise TypeError(f"a structural schema cannot express the union of {members}")
+        limits = {name: member[name] for member in members for name in _KEPT if name in member and name != "type"}
+        found: Schema = {INT_OR_STRING: True, "anyOf": [{"type": "integer"}, {"type": "string"}], **limits}
+        return {**found, **_described(source)}
 
     def _leaf(self, source: Schema) -> Schema:
         out: Schema = {name: source[name] for name in _KEPT if name in source}
@@ -160,13 +164,6 @@ def _described(source: Schema) -> Schema:
     """The description on one line, since `kubectl explain` wraps it."""
     text = source.get("description")
     return {"description": " ".join(text.replace("``", "").split())} if text else {}
-
-
-def _int_or_string(members: list[Schema]) -> Schema:
-    if sorted(member.get("type", "") for member in members) != ["integer", "string"]:
-        raise TypeError(f"a structural schema cannot express the union of {members}")
-    limits = {name: member[name] for member in members for name in _KEPT if name in member and name != "type"}
-    return {INT_OR_STRING: True, "anyOf": [{"type": "integer"}, {"type": "string"}], **limits}
 
 
 def _bound(out: Schema, source: Schema, exclusive: str, inclusive: str) -> None:

@@ -82,7 +82,9 @@ def _meant(documents: Sequence[Document], option: str, text: str, knows: Callabl
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        names = [_spelt(documents, place) for place in fitting]
+        plain = [_name(each) for each in documents]
+        # With its kind if another one has the same name.
+        names = [plain[at] if plain.count(plain[at]) == 1 else _full(documents[at]) for at in fitting]
         spelt = " or ".join(f"{option} {name}:{text}" for name in names)
         raise SpecError([Problem(option, text, f"fits {' and '.join(names)}: write {spelt}")])
     known = "; ".join(f"{_name(each)} has {', '.join(_stages(each))}" for each in documents)
@@ -112,12 +114,6 @@ def _stages(document: Document) -> list[str]:
                     # Validation tells what is wrong with the block.
                     continue
     return []
-
-
-def _spelt(documents: Sequence[Document], place: int) -> str:
-    """The name of a document, with its kind if another one has the same name."""
-    name = _name(documents[place])
-    return name if [_name(each) for each in documents].count(name) == 1 else _full(documents[place])
 
 
 def _name(document: Document) -> str:

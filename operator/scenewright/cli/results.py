@@ -26,20 +26,14 @@ _WORTH_OPENING = ("html", "ply", "video", "rrd")
 _LABELS = {"ply": "Gaussians", "rerun": "Rerun recording"}
 
 
-def published_files(output_uri: str) -> tuple[str, ...]:
-    """Paths in the last publication of a local output; empty for remote outputs."""
-    folder = local_path(output_uri)
-    return tuple(read_json(folder / layout.PUBLISHED).get("files", {})) if folder is not None else ()
-
-
 def highlights(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     """Labels and paths of what to open: the report page and, for a single sample, each stage's results."""
     report = outcome.report
     found = [("report", place(report.outputs["report"]))] if report and report.outputs.get("report") else []
-    files = published_files(plan.spec.output.uri)
     folder = local_path(plan.spec.output.uri)
     if folder is None or report is None or report.samples != 1:
         return [*found, ("results", place(plan.spec.output.uri))]
+    files = read_json(folder / layout.PUBLISHED).get("files", {})
     for stage in plan.chain:
         for output in stage.outputs:
             if output.result and output.media in _WORTH_OPENING:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 
 from scenewright.execution.process import StageProcess
@@ -15,16 +17,16 @@ GRACE_SECONDS = 25.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@dataclass(eq=False)
 class Interruption:
     """Passes signals on to the running processes and enforces the grace period."""
 
-    def __init__(self, on_first: Callable[[float], None], grace_seconds: float = GRACE_SECONDS) -> None:
-        self._on_first = on_first
-        self._grace_seconds = grace_seconds
-        self._processes: list[StageProcess] = []
-        self._first: int | None = None
-        self._reported = False
-        self._deadline = float("inf")
+    on_first: Callable[[float], None]
+    grace_seconds: float = GRACE_SECONDS
+    _processes: list[StageProcess] = field(default_factory=list)
+    _first: int | None = None
+    _reported: bool = False
+    _deadline: float = math.inf
 
     @property
     def requested(self) -> bool:
@@ -59,7 +61,7 @@ class Interruption:
         if self._first is not None and not self._reported:
             # Not from the signal handler, which may interrupt code that is drawing the screen.
             self._reported = True
-            self._on_first(self._grace_seconds)
+            self.on_first(self.grace_seconds)
         if time.monotonic() > self._deadline:
             self._kill()
 
@@ -67,7 +69,7 @@ class Interruption:
         if self._first is None:
             # On SIGINT the worker drops its sample within two seconds; on SIGTERM it may finish it in the grace period.
             self._first = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
-            self._deadline = time.monotonic() + self._grace_seconds + 5.0
+            self._deadline = time.monotonic() + self.grace_seconds + 5.0
             for process in self._processes:
                 process.signal(self._first)
         else:

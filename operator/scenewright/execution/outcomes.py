@@ -27,6 +27,7 @@ COMMAND_SAMPLES_FAILED = 1
 COMMAND_AWAITING = 3
 COMMAND_REFUSED = 10
 COMMAND_INTERRUPTED = 130
+INTERRUPTED = Outcome(COMMAND_INTERRUPTED, "Interrupted", "interrupted; run the same command to continue")
 NOT_THE_INPUTS_FAULT = frozenset(
     {"Crashed", "Timeout", "CudaOutOfMemory", "OutOfMemory", "MemoryError", "ContractNotMet", "ShardLost"}
 )
@@ -115,11 +116,6 @@ def lost(step: str, why: str, log: str) -> Outcome:
     """The outcome of a run whose index or publish step failed."""
     text = f"the {step} step could not be done: {why}" + (f"\n{log}" if log else "")
     return Outcome(COMMAND_SAMPLES_FAILED, "StepLost", text)
-
-
-def interrupted() -> Outcome:
-    """The outcome of a run that the user interrupted."""
-    return Outcome(COMMAND_INTERRUPTED, "Interrupted", "interrupted; run the same command to continue")
 
 
 def secret_missing(plan: Plan, environment: Mapping[str, str]) -> Outcome | None:

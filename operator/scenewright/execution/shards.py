@@ -113,7 +113,7 @@ class ShardRunner:
         attempt.resources.close()
         attempt.clock.end(code)
         if self.interruption.requested:
-            raise EndOfRun(outcomes.interrupted())
+            raise EndOfRun(outcomes.INTERRUPTED)
         restarts = self.restarts(task.step)
         decision = verdict(code, attempt.number, restarts)
         if decision == "fail":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
@@ -38,7 +39,15 @@ def effective_parameters(
     try:
         effective = pipeline.parse(block)
     except ValidationError as error:
-        raise SpecError(_as_overrides(problems_of(error, pipeline.params), chain, overrides)) from None
+        # Problems of backend parameters are those of the overrides that set them.
+        origin = {
+            ".".join(to_camel(part) for part in path.split(".")): f"spec.execution.stageOverrides.{stage.name}.backend"
+            for stage in chain
+            if stage.name in overrides and overrides[stage.name].backend
+            for path in stage.models.backend_parameters.values()
+        }
+        found = problems_of(error, pipeline.params)
+        raise SpecError(replace(each, field=origin.get(each.field, each.field)) for each in found) from None
     return effective, pipeline.stages(effective)
 
 
@@ -56,19 +65,6 @@ def _apply(block: Json, chain: tuple[StageSpec, ...], name: str, override: Stage
     for path in stage.models.backend_parameters.values():
         block = with_value(block, [to_camel(part) for part in path.split(".")], override.backend)
     return block, []
-
-
-def _as_overrides(
-    problems: list[Problem], chain: tuple[StageSpec, ...], overrides: Mapping[str, StageOverride]
-) -> list[Problem]:
-    """Maps problems of backend parameters to the overrides that set them."""
-    origin = {
-        ".".join(to_camel(part) for part in path.split(".")): f"spec.execution.stageOverrides.{stage.name}.backend"
-        for stage in chain
-        if stage.name in overrides and overrides[stage.name].backend
-        for path in stage.models.backend_parameters.values()
-    }
-    return [Problem(origin.get(each.field, each.field), each.value, each.remedy) for each in problems]
 
 
 def selected_stages(chain: Sequence[StageSpec], stages: Stages) -> tuple[str, ...]:

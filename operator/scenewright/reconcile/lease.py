@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 _ACTING = 0.8
 """Fraction of the lease's duration in which we act after a renewal; the rest covers requests in flight."""
-_RENEWAL = 0.2
-"""Fraction after which the lease is renewed."""
+_RENEWAL = 0.25
+"""Fraction after which the lease is renewed, as in the kubelet: twice more within the time in which we act."""
 _PATIENCE = 0.25
 """Timeout of one attempt as a fraction, so that a hanging request leaves time for retries."""
 _RETRY_SECONDS = 2.0

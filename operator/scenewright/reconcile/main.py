@@ -76,7 +76,7 @@ class Operator:
         self.known = Router(queue, settings.defaults, settings.max_objects, settings.priorities)
         selector = settings.watch_namespace_selector
         beat = self._beat("namespaces") if selector else lambda: None
-        self.selected = NamespaceSelection(client, selector, self.known.resync_namespace, beat)
+        self.selected = NamespaceSelection(client, selector, partial(self.known.resync, 0.0), beat)
         self.leadership = Leadership(client, settings.lease, identity(), self._beat("lease"))
         jobs, workloads = self.known.jobs, self.known.workloads
         ending = EndingNamespaces(client, self.leadership, jobs)
@@ -99,8 +99,8 @@ class Operator:
             events=self.events,
             notifier=Notifier(settings.webhook_url),
         )
-        for forget in (self.reconciler.writer.forget, self.events.forget, inspector.forget, counters.forget):
-            self.known.on_forget(forget)
+        self.known.progress_due = self.reconciler.writer.progress_due
+        self.known.forgetters += self.reconciler.writer.forget, self.events.forget, inspector.forget, counters.forget
 
     async def run(self) -> None:
         """Runs all loops in the order of their dependencies; the first failure ends all of them."""
@@ -156,6 +156,8 @@ class Operator:
 
     def _serves(self, namespace: str) -> bool:
         """Whether the Jobs and Pods of the namespace are known: without them a decision would start work twice."""
+        # Nor is anything decided that may not be carried out.
+        self.leadership.check()
         if namespace not in self.selected:
             return False
         watching = self._informers.get("") or self._informers.get(namespace, [])

@@ -205,6 +205,21 @@ def test_the_reports_of_finished_shards_count_before_the_stage_ends() -> None:
     assert depth.shards.done == 1
 
 
+def test_a_shard_whose_pod_has_succeeded_is_shown_until_its_job_has_counted_it() -> None:
+    operator, observed = running_with_progress()
+    (job,) = [job for job in observed.jobs if job.step == "depth"]
+    shown = []
+    for code, ready, counted in ((None, job.ready, 0), (0, 0, 0), (0, 0, 1), (1, 0, 0)):
+        pods = [replace(pod, exit_code=code) for pod in observed.pods if pod.owner_uid == job.uid]
+        now = replace(job, ready=ready, completed_indexes=counted)
+        status = decide(replace(observed, jobs=(now,), pods=tuple(pods)), SETTINGS, operator.cluster.now).status
+        assert status is not None
+        shards = next(stage for stage in status.stages if stage.name == "depth").shards
+        shown.append((shards.running, shards.done))
+    assert job.ready > 1
+    assert shown == [(job.ready, 0), (job.ready, 0), (job.ready - 1, 1), (0, 0)]
+
+
 def test_rejected_inputs_are_counted_as_failed() -> None:
     cluster = Cluster(samples=2)
     index, publish = cluster.storage.index, cluster.storage.publish

@@ -130,6 +130,45 @@ def test_jobs_and_pods_that_come_and_go_are_gathered() -> None:
     assert bench.queue.adds == [(YARD, Priority.RUNNING, NOISE_SECONDS)] * 4
 
 
+RUNNING_POD = [{"name": "worker", "state": {"running": {"startedAt": "2026-11-21T10:01:00Z"}}}]
+PULL_FAILS = [{"name": "worker", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]
+
+
+def test_what_only_counts_waits_until_counts_may_be_written_and_trouble_does_not() -> None:
+    bench = Bench(status={"phase": "Running"})
+    bench.router.progress_due = lambda _uid: 60.0
+    bench.put_job(1)
+    bench.queue.adds.clear()
+    bench.put_pod(1, phase="Pending")
+    bench.put_pod(2, phase="Running", containerStatuses=RUNNING_POD)
+    bench.put_job(2, ready=1, active=1)
+    bench.put_pod(3, phase="Succeeded", containerStatuses=raw.terminated(0))
+    assert bench.queue.adds == [(YARD, Priority.RUNNING, 60.0)] * 4
+    bench.queue.adds.clear()
+    bench.put_job(3, failed=1)
+    bench.put_pod(4, phase="Pending", containerStatuses=PULL_FAILS)
+    bench.put_pod(5, phase="Failed", containerStatuses=raw.terminated(1))
+    bench.pods.remove("lab", raw.POD["metadata"]["name"])
+    assert bench.queue.adds == [(YARD, Priority.RUNNING, NOISE_SECONDS)] * 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": {"phase": "Waiting"}},
+        {"status": {"phase": "Running", "spent": {"gpuSeconds": 0.0}}},
+        {"status": {"phase": "Running"}, "spec": {"execution": {"budget": {"gpuHours": 1.0}}}},
+    ],
+)
+def test_an_object_that_waits_or_has_a_budget_hears_of_each_pod_soon(changes: dict[str, Any]) -> None:
+    bench = Bench(**changes)
+    bench.router.progress_due = lambda _uid: 60.0
+    bench.put_job(1)
+    bench.queue.adds.clear()
+    bench.put_pod(1, phase="Running", containerStatuses=RUNNING_POD)
+    assert bench.queue.adds == [(YARD, Priority.RUNNING, NOISE_SECONDS)]
+
+
 def test_a_report_that_an_ended_job_was_waited_for_is_urgent() -> None:
     bench = Bench()
     bench.put_job(1, conditions=[COMPLETE])
@@ -183,7 +222,7 @@ def test_pods_that_are_gone_are_forgotten_with_their_job() -> None:
 def test_everybody_forgets_an_object_that_is_gone() -> None:
     bench = Bench()
     forgotten: list[str] = []
-    bench.router.on_forget(forgotten.append)
+    bench.router.forgetters.append(forgotten.append)
     bench.put_job(1)
     bench.put_pod(1)
     bench.take(event="DELETED", version=112)

@@ -66,9 +66,12 @@ class Bench:
         api, leadership = cast(Client, self.api), cast(Leadership, self.leading)
         self.writer = StatusWriter(api, leadership, self.written.append, 10.0, lambda: self.now)
 
-    def write(self, status: Status, before: dict[str, Any] | None = None, urgent: bool = True) -> float | None:
+    def write(
+        self, status: Status, before: dict[str, Any] | None = None, urgent: bool = True, uid: str = "yard-uid"
+    ) -> float | None:
         document = raw.scene()
         document["status"] = before or {}
+        document["metadata"]["uid"] = uid
         return asyncio.run(self.writer.write(observed_object(document, "SceneJob"), status, urgent))
 
 
@@ -117,6 +120,23 @@ def test_progress_is_held_back_and_urgent_changes_are_not() -> None:
     bench.now += 10.0
     assert bench.write(Status(phase="Publishing", progress="9/9"), urgent=False) is None
     assert len(bench.api.patches) == 3
+
+
+def test_the_more_objects_run_the_more_seldom_each_is_written_for_mere_progress() -> None:
+    bench = Bench()
+    due = []
+    for number in range(600):
+        bench.write(Status(phase="Running"), uid=f"uid-{number}")
+        due.append(bench.writer.progress_due("uid-0"))
+    assert (due[0], due[19], due[99], due[-1]) == (10.0, 10.0, 50.0, 180.0)
+    for number in range(100, 600):
+        bench.writer.forget(f"uid-{number}")
+    for number in range(40, 100):
+        bench.write(Status(phase="Waiting"), uid=f"uid-{number}")
+    assert bench.writer.progress_due("uid-0") == 20.0, "what has ended or waits does not count"
+    bench.now += 19.0
+    assert bench.write(Status(phase="Running", progress="1/9"), urgent=False, uid="uid-0") == pytest.approx(1.0)
+    assert bench.writer.progress_due("unknown") == 0.0
 
 
 def test_writes_of_mere_progress_are_counted_apart() -> None:

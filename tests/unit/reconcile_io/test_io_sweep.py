@@ -243,7 +243,7 @@ def test_a_namespace_that_gets_the_label_has_its_objects_queued() -> None:
     bench.put("yard", age=1)
     asyncio.run(bench.queue.get(0.0))
     bench.queue.done(YARD)
-    bench.router.resync_namespace("elsewhere")
+    bench.router.resync(0.0, "elsewhere")
     assert len(bench.queue) == 0
-    bench.router.resync_namespace("lab")
+    bench.router.resync(0.0, "lab")
     assert asyncio.run(bench.queue.get(0.0)) == YARD

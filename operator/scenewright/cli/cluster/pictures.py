@@ -78,7 +78,10 @@ def picture(view: ObjectView) -> RenderableType:
     if view.notices:
         parts += [Text(""), *(Text(f"! {notice}", "yellow") for notice in view.notices)]
     if view.failures:
-        parts += [Text(""), _failures(view)]
+        names = ("sample", "stage", "reason", "message")
+        parts += [Text(""), failure_table(tuple(each.get(name, "") for name in names) for each in view.failures)]
+    if (more := max(view.failed, len(view.failures)) - MOST_FAILURES) > 0 and view.failures:
+        parts.append(Text(f"and {more} more in dropped.csv beside the results", "dim"))
     if view.lab:
         values = ", ".join(f"{path} = {value}" for path, value in view.lab.items())
         parts += [Text(""), Text(f"from the lab's defaults: {values}", "dim")]
@@ -108,16 +111,13 @@ def _stages(stages: Sequence[StageView]) -> Table:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for stage in stages:
-        table.add_row(*_cells(stage))
+        mark, style = _MARKS[stage.mark]
+        plain, name = ("", "bold") if stage.mark == "running" else (style, style)
+        samples = Text(f"{stage.done}/{stage.total}" if stage.total else "", plain)
+        time = Text("" if stage.seconds is None else duration(stage.seconds), plain)
+        details = Text(" · ".join(_details(stage)), "dim")
+        table.add_row(Text(mark, style), Text(stage.name, name), samples, _middle(stage), time, details)
     return table
-
-
-def _cells(stage: StageView) -> tuple[RenderableType, ...]:
-    mark, style = _MARKS[stage.mark]
-    name = Text(stage.name, "bold" if stage.mark == "running" else style)
-    time = Text(duration(stage.seconds), style if stage.mark != "running" else "") if stage.seconds is not None else ""
-    samples = Text(f"{stage.done}/{stage.total}" if stage.total else "", style if stage.mark != "running" else "")
-    return Text(mark, style), name, samples, _middle(stage), time, Text(" · ".join(_details(stage)), "dim")
 
 
 def _middle(stage: StageView) -> RenderableType:
@@ -141,10 +141,3 @@ def _details(stage: StageView) -> list[str]:
     found += [stage.shards] if stage.shards else []
     found += [f"{duration(stage.gpu_seconds)} of GPU time"] if stage.gpu_seconds else []
     return found + number_texts(stage.numbers)
-
-
-def _failures(view: ObjectView) -> RenderableType:
-    rows = ((each["sample"], each["stage"], each.get("reason", ""), each.get("message", "")) for each in view.failures)
-    more = max(view.failed, len(view.failures)) - MOST_FAILURES
-    hint = [Text(f"and {more} more in dropped.csv beside the results", "dim")] if more > 0 else []
-    return Group(failure_table(rows), *hint)

@@ -103,8 +103,9 @@ class ObjectView:
         return f"{self.kind.lower()}/{self.name}"
 
 
-def view_of(raw: RawJson, now: datetime) -> ObjectView:
+def view_of(raw: RawJson, now: datetime | None = None) -> ObjectView:
     """The view of a raw object; ignores fields that a newer operator adds."""
+    now = now or datetime.now(UTC)
     metadata, status = raw["metadata"], raw.get("status") or {}
     reason, message = _why(status)
     behind = status.get("observedGeneration", 0) < metadata.get("generation", 1)

@@ -79,19 +79,16 @@ def _print_policy(found: dict[str, list[Json]]) -> None:
         gaps = [row["capability"] for row in rows if row["backend"] is None]
         table.add_row(pipeline, f"lacks {', '.join(gaps)}" if gaps else "complete", "", "", style="bold")
         for row in rows:
-            table.add_row(*_policy_cells(row))
+            name, refused = f"  {row['capability']}", ", ".join(row["restricted"])
+            if row["backend"] is None:
+                without = f"; set {row['without']}" if row["without"] else ""
+                table.add_row(name, f"none: {refused} may not be used commercially{without}", "", "")
+                continue
+            licences = ", ".join(row["licences"]) + (" *" if row["mustBeAccepted"] else "")
+            table.add_row(name, f"{row['backend']} {row['variant']}".strip(), licences, _device(row["gpuMemoryGiB"]))
     console = table_console()
     console.print(table)
     console.print("* must be accepted by name in spec.models.acceptLicenses", style="dim")
-
-
-def _policy_cells(row: Json) -> tuple[str, str, str, str]:
-    name = f"  {row['capability']}"
-    if row["backend"] is None:
-        refused = f"none: {', '.join(row['restricted'])} may not be used commercially"
-        return name, f"{refused}; set {row['without']}" if row["without"] else refused, "", ""
-    licences = ", ".join(row["licences"]) + (" *" if row["mustBeAccepted"] else "")
-    return name, f"{row['backend']} {row['variant']}".strip(), licences, _device(row["gpuMemoryGiB"])
 
 
 def _device(gpu_memory: float) -> str:

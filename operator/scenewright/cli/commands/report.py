@@ -6,7 +6,6 @@ import json
 import sys
 import tempfile
 import webbrowser
-from datetime import UTC, datetime
 from pathlib import Path
 
 from scenewright.cli.cluster.access import Place, connect, parse
@@ -91,7 +90,7 @@ def report_object(target: str, place: Place, *, open_page: bool, use_secret: boo
     """Prints the object's status; with `open_page` downloads its report page and opens it."""
     reference, cluster = parse(target), connect(place)
     raw = cluster.get(reference)
-    view = view_of(raw, datetime.now(UTC))
+    view = view_of(raw)
     page = view.outputs.get("report", "")
     if as_json:
         print_json({"page": page, **summary(raw)})

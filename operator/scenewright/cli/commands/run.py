@@ -113,9 +113,13 @@ def run_settings(
 ) -> RunSettings:
     """Settings with a new run id, since crashes are counted per run."""
     started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
     return RunSettings(
         run=f"{started}-{plan.work_hash[:8]}-{secrets.token_hex(2)}",
-        holder=f"{_user()}@{socket.gethostname()}:{os.getpid()}",
+        holder=f"{user}@{socket.gethostname()}:{os.getpid()}",
         model_cache=str(default_cache_dir()),
         retry_failed=retry_failed,
         force=force,
@@ -154,10 +158,3 @@ def _run_live(plan: Plan, settings: RunSettings) -> Outcome:
     elif not outcome.problems:
         print_rich_summary(plan, outcome, settings.retry_failed, console)
     return outcome
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 
 from scenewright.api.raw import Json
 from scenewright.cli.cluster.access import Cluster, Gone, Place, Reference, connect, parse
@@ -28,7 +27,7 @@ def status_command(target: str, place: Place, *, all_namespaces: bool, watch: bo
 
 def _show_one(cluster: Cluster, reference: Reference, as_json: bool) -> int:
     raw = cluster.get(reference)
-    view = _view(raw)
+    view = view_of(raw)
     if as_json:
         print_json(summary(raw))
     elif sys.stdout.isatty():
@@ -76,7 +75,7 @@ def _watch_lines(cluster: Cluster, reference: Reference, as_json: bool) -> int:
 
 def _until_ended(cluster: Cluster, reference: Reference, show: Callable[[Json, ObjectView], None]) -> int:
     for raw in cluster.watch(reference):
-        view = _view(raw)
+        view = view_of(raw)
         show(raw, view)
         if view.ended:
             return exit_code(view)
@@ -96,7 +95,7 @@ def _show_all(cluster: Cluster, all_namespaces: bool, watch: bool, as_json: bool
 
     console = table_console()
     nothing = f"no objects in {'the cluster' if all_namespaces else f'namespace {cluster.namespace}'}"
-    views = ([_view(raw) for raw in found] for found in lists)
+    views = ([view_of(raw) for raw in found] for found in lists)
     tables = (overview(each, all_namespaces, console.width) if each else nothing for each in views)
     if not watch:
         console.print(next(tables))
@@ -112,7 +111,3 @@ def _lists(cluster: Cluster, all_namespaces: bool, watch: bool) -> Iterator[list
     while watch:
         time.sleep(SECONDS_BETWEEN_LISTS)
         yield cluster.list(all_namespaces)
-
-
-def _view(raw: Json) -> ObjectView:
-    return view_of(raw, datetime.now(UTC))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scenewright.api.raw import Json
-from scenewright.api.template import CaBundle, PodTemplate
+from scenewright.api.template import PodTemplate
 from scenewright.execution.jobs.settings import PodSettings
 
 _CA_FOLDER = "/etc/scenewright/ca"
@@ -22,8 +22,14 @@ def with_additions(template: Json, additions: PodTemplate | None, settings: PodS
     metadata, spec = raw.get("metadata", {}), raw.get("spec", {})
     (worker,) = template["spec"]["containers"]
     added: Json = next(iter(spec.get("containers", ())), {})
-    volumes, mounts, variables = _of_bundle(additions.ca_bundle)
-    given = {each["name"]: each for each in (*variables, *added.get("env", ()))}
+    volumes, mounts = [*spec.get("volumes", ())], [*added.get("volumeMounts", ())]
+    given: dict[str, Json] = {}
+    if bundle := additions.ca_bundle:
+        items = [{"key": bundle.key, "path": "ca.crt"}]
+        volumes.append({"name": "ca-bundle", "configMap": {"name": bundle.config_map, "items": items}})
+        mounts.append({"name": "ca-bundle", "mountPath": _CA_FOLDER, "readOnly": True})
+        given = {name: {"name": name, "value": f"{_CA_FOLDER}/ca.crt"} for name in _CA_VARIABLES}
+    given |= {each["name"]: each for each in added.get("env", ())}
     kept = [each for each in worker["env"] if each["name"] not in given or each["name"] not in settings.environment]
     known = {each["name"] for each in kept}
     env = [each for name, each in given.items() if name not in known]
@@ -31,12 +37,12 @@ def with_additions(template: Json, additions: PodTemplate | None, settings: PodS
         **worker,
         "env": [*env, *kept],
         **({"envFrom": added["envFrom"]} if "envFrom" in added else {}),
-        "volumeMounts": [*worker["volumeMounts"], *added.get("volumeMounts", ()), *mounts],
+        "volumeMounts": [*worker["volumeMounts"], *mounts],
     }
     pod = {
         **template["spec"],
         "containers": [worker],
-        "volumes": [*template["spec"]["volumes"], *spec.get("volumes", ()), *volumes],
+        "volumes": [*template["spec"]["volumes"], *volumes],
     }
     secrets = [*pod.get("imagePullSecrets", ()), *spec.get("imagePullSecrets", ())]
     if secrets:
@@ -49,13 +55,3 @@ def with_additions(template: Json, additions: PodTemplate | None, settings: PodS
         name: {**metadata.get(name, {}), **template["metadata"].get(name, {})} for name in ("labels", "annotations")
     }
     return {"metadata": {name: each for name, each in both.items() if each}, "spec": pod}
-
-
-def _of_bundle(bundle: CaBundle | None) -> tuple[list[Json], list[Json], list[Json]]:
-    """Volumes, mounts and variables of the lab's certificates."""
-    if bundle is None:
-        return [], [], []
-    items = [{"key": bundle.key, "path": "ca.crt"}]
-    volume = {"name": "ca-bundle", "configMap": {"name": bundle.config_map, "items": items}}
-    mount = {"name": "ca-bundle", "mountPath": _CA_FOLDER, "readOnly": True}
-    return [volume], [mount], [{"name": name, "value": f"{_CA_FOLDER}/ca.crt"} for name in _CA_VARIABLES]

@@ -110,8 +110,15 @@ class Actor:
         owner, plan = observed.object, observed.work
         if not isinstance(plan, Plan):
             raise TypeError("a Job needs a plan")
-        manifest = self._manifest(action.applied_to(plan), owner, action)
-        name = manifest["metadata"]["name"]
+        name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
+        try:
+            manifest = job_manifest(action.applied_to(plan), owner, action, self.pod_settings)
+        except (UnknownImageError, TaskTooLargeError) as error:
+            # Only a change of the operator's configuration or of the spec helps; until then the status says so.
+            is_large = isinstance(error, TaskTooLargeError)
+            text = f"{error}; shorten the lists in the spec" if is_large else str(error)
+            self.inspector.note_refused(owner.uid, name, text, invalid=is_large)
+            raise RefusedError(str(error)) from error
         try:
             raw = await self.client.create(JOBS, owner.namespace, manifest)
         except ApiError as error:
@@ -159,17 +166,6 @@ class Actor:
         else:
             return 0
         return int(found["value"])
-
-    def _manifest(self, plan: Plan, owner: ObservedObject, action: CreateJob) -> Json:
-        try:
-            return job_manifest(plan, owner, action, self.pod_settings)
-        except (UnknownImageError, TaskTooLargeError) as error:
-            # Only a change of the operator's configuration or of the spec helps; until then the status says so.
-            is_large = isinstance(error, TaskTooLargeError)
-            text = f"{error}; shorten the lists in the spec" if is_large else str(error)
-            name = job_name(owner.kind, owner.name, owner.uid, plan.work_hash, action.step)
-            self.inspector.note_refused(owner.uid, name, text, invalid=is_large)
-            raise RefusedError(str(error)) from error
 
     async def _adopt(self, owner: ObservedObject, plan: Plan, name: str) -> None:
         """Handles a taken name: the wanted Job counts as created, any other Job is an error."""

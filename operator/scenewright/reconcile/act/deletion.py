@@ -64,7 +64,8 @@ class EndingNamespaces:
         try:
             for job in [job for job in self.jobs if job.namespace == namespace and not job.deleting]:
                 self.leadership.check()
-                logger.info("namespace %s is being deleted: deleting its Job %s", namespace, job.name)
+                text = "namespace %s is being deleted: deleting Job %s, whose Pods would hold it"
+                logger.info(text, namespace, job.name)
                 try:
                     await delete_job(self.client, self.jobs, namespace, job.name, job.uid, "Background")
                 except ApiError as error:

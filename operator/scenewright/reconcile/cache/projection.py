@@ -29,7 +29,7 @@ JOB_LABEL = "batch.kubernetes.io/job-name"
 _UNINFORMATIVE = ("Completed", "Error")
 """Reasons of terminated containers that say no more than the exit code; others, such as OOMKilled, do."""
 _OWN_FINALIZERS = ("foregroundDeletion", "orphan", "batch.kubernetes.io/job-tracking")
-_ONLY_WAITING = ("", "ContainerCreating", "PodInitializing")
+ONLY_WAITING = ("", "ContainerCreating", "PodInitializing")
 """Reasons of waiting containers that do not say why."""
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _LONGEST_MESSAGE = 1024
@@ -271,12 +271,12 @@ def _state_of_worker(status: RawJson) -> RawJson:
 def _waiting(status: RawJson, worker: RawJson) -> RawJson:
     """Why the Pod does not start: the worker's own error, else that of a container that it waits for."""
     own: RawJson = worker.get("waiting") or {}
-    if own.get("reason", "") not in _ONLY_WAITING or worker.get("running") or worker.get("terminated"):
+    if own.get("reason", "") not in ONLY_WAITING or worker.get("running") or worker.get("terminated"):
         return own
     for name in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(name) or ():
             waiting: RawJson = (container.get("state") or {}).get("waiting") or {}
-            if waiting.get("reason", "") not in _ONLY_WAITING:
+            if waiting.get("reason", "") not in ONLY_WAITING:
                 return waiting
     return own
 

@@ -56,18 +56,14 @@ def _contents(state: ObjectState) -> list[_Content]:
         _Content("Accepted", not refused, reason if refused else "Accepted", message if refused else ""),
         _Content("Progressing", progressing, reason, message if progressing else ""),
         _if("Waiting", phase == "Waiting", state, "NotWaiting"),
-        _suspended(state),
+        # True only once nothing runs any more; until then the message says what is still there.
+        _Content("Suspended", reason == "Suspended", reason, message)
+        if phase == "Suspended"
+        else _Content("Suspended", False, "NotSuspended"),
         _if("Complete", phase == "Complete", state, reason if phase == "Failed" else "NotFinished"),
         _if("Failed", phase == "Failed", state, "NotFailed"),
         _Content("Finished", over, reason if over else "NotFinished"),
     ]
-
-
-def _suspended(state: ObjectState) -> _Content:
-    """True only once nothing runs any more; until then the message says what is still there."""
-    if state.phase != "Suspended":
-        return _Content("Suspended", False, "NotSuspended")
-    return _Content("Suspended", state.reason == "Suspended", state.reason, state.message)
 
 
 def _if(kind: Kind, holds: bool, state: ObjectState, otherwise: str) -> _Content:
@@ -160,19 +156,11 @@ def events_of(before: Status, after: Status) -> list[EmitEvent]:
         state = state_of(after)
         events.append(EmitEvent("Warning", state.reason, state.message))
     for kind in ("Suspended", "Warning", "Waiting", *ENDS):
-        new = _became(kind, before.conditions, after.conditions)
-        if new is not None and kind == "Complete":
+        new, old = condition_of(after.conditions, kind), condition_of(before.conditions, kind)
+        if new is None or new.status != "True" or (old and (old.status, old.reason) == (new.status, new.reason)):
+            continue
+        if kind == "Complete":
             events.append(EmitEvent("Normal", kind, new.message))
-        elif new is not None:
+        else:
             events.append(EmitEvent("Normal" if new.reason in EXPECTED else "Warning", new.reason, new.message))
     return events
-
-
-def _became(kind: str, before: Iterable[Condition], after: Iterable[Condition]) -> Condition | None:
-    """The condition if it has just become true, or is now true for another reason; else None."""
-    new, old = condition_of(after, kind), condition_of(before, kind)
-    if new is None or new.status != "True":
-        return None
-    if old is not None and (old.status, old.reason) == (new.status, new.reason):
-        return None
-    return new

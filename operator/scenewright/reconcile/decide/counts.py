@@ -50,7 +50,7 @@ def progressed(
     is_current = progress is not None and progress.at is not None and progress.at >= job.created_at
     pushed = progress if is_current else None
     samples = _samples(stage, pods, pushed)
-    shards = _shards(stage, job)
+    shards = _shards(stage, job, pods)
     started = [pod.started_at for pod in pods if pod.started_at is not None]
     known = stage.started_at or (text_of(min(started)) if started else "")
     numbers = dict(pushed.numbers) if pushed is not None and pushed.numbers else stage.numbers
@@ -159,11 +159,14 @@ def _reported(stage: str, pods: list[ObservedPod]) -> StageCounts:
     return StageCounts(**{name: sum(getattr(each, name) for each in latest.values()) for name in names})
 
 
-def _shards(stage: StageStatus, job: ObservedJob) -> ShardCounts:
+def _shards(stage: StageStatus, job: ObservedJob, pods: list[ObservedPod]) -> ShardCounts:
     total = max(stage.shards.total, job.completions)
     done = min(total, max(job.completed_indexes, stage.shards.done))
     failed = min(total - done, job.failed_indexes)
-    return ShardCounts(total=total, running=min(job.ready, total - done - failed), done=done, failed=failed)
+    # A Pod that has succeeded is no longer ready, and its Job counts it a moment later: it does not vanish meanwhile.
+    uncounted = max(0, len({pod.index for pod in pods if pod.exit_code == 0}) - job.completed_indexes)
+    running = min(job.ready + uncounted, total - done - failed)
+    return ShardCounts(total=total, running=running, done=done, failed=failed)
 
 
 def _gpu_times(

@@ -22,13 +22,14 @@ from scenewright.reconcile.decide.context import (
     PartialDecision,
     Run,
     earliest,
+    state_of,
 )
 from scenewright.reconcile.decide.endings import deletions
-from scenewright.reconcile.decide.finished import awaits_choice, keep_waiting, over
+from scenewright.reconcile.decide.finished import keep_waiting, over
 from scenewright.reconcile.decide.memory import remembered, with_inputs
 from scenewright.reconcile.decide.preconditions import own_jobs, refused, started, suspended
 from scenewright_stages.contract.layout import SUMMARY
-from scenewright_stages.contract.reports import cut
+from scenewright_stages.contract.reports import AWAITING, cut
 
 
 def decide(observed: Observed, settings: DecideSettings, now: datetime) -> Decision:
@@ -65,7 +66,7 @@ def _about_work(context: DecisionContext) -> PartialDecision:
     if work.spec.suspend:
         spent = budget.without_run(work, memory, context.now)
         return suspended(context, memory.model_copy(update={"spent": spent}))
-    if awaits_choice(memory):
+    if (memory.phase, state_of(memory).reason) == ("Waiting", AWAITING):
         return keep_waiting(context, memory)
     return _about_run(context, work, memory)
 

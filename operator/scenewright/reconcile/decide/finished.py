@@ -10,7 +10,6 @@ from scenewright.reconcile.decide.actions import DeleteObject
 from scenewright.reconcile.decide.context import DecisionContext, PartialDecision, moment_of, state_of, text_of
 from scenewright.reconcile.decide.endings import deletions
 from scenewright.reconcile.decide.preconditions import own_jobs
-from scenewright_stages.contract.reports import AWAITING
 
 ARGO_PREFIX = "argocd.argoproj.io/"
 INSTANCE_LABEL = "app.kubernetes.io/instance"
@@ -32,12 +31,6 @@ def over(context: DecisionContext, memory: Status) -> PartialDecision:
     if left > 0:
         return partial.also(again_after=left)
     return partial.also(DeleteObject(context.observed.object.name, context.observed.object.uid))
-
-
-def awaits_choice(memory: Status) -> bool:
-    """Whether the object waits for a person's choice."""
-    state = state_of(memory)
-    return (state.phase, state.reason) == ("Waiting", AWAITING)
 
 
 def keep_waiting(context: DecisionContext, memory: Status) -> PartialDecision:

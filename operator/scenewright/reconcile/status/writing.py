@@ -1,7 +1,8 @@
-"""The only place that writes status. Writes only changes, and progress alone at most every few seconds."""
+"""The only place that writes status: only changes, and mere progress the more seldom the more objects run at once."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,12 +11,16 @@ from typing import Any
 from pydantic_core import to_json
 
 from scenewright.api.raw import Json, RawJson
-from scenewright.api.status import Status
+from scenewright.api.status import ACTIVE, Status
 from scenewright.kube.client import ApiError, Client
 from scenewright.kube.resources import OBJECTS
 from scenewright.reconcile.cache.observation import ObservedObject
 from scenewright.reconcile.lease import Leadership
 from scenewright.telemetry.metrics import STATUS_BYTES, STATUS_WRITES
+
+_PER_SECOND = 2.0
+"""Writes of mere progress, of all objects together: what is told of each grows older with their number."""
+_LONGEST_PAUSE = 180.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +29,7 @@ class StatusWriter:
 
     Attributes:
         written: called with the raw object after a write.
-        seconds: minimum time between an object's last write and one that is not urgent.
+        seconds: minimum time between an object's last write and one that is not urgent; more with many objects.
     """
 
     client: Client
@@ -33,6 +38,7 @@ class StatusWriter:
     seconds: float
     clock: Callable[[], float] = time.monotonic
     _written_at: dict[str, float] = field(default_factory=dict)
+    _active: set[str] = field(default_factory=set)
 
     async def write(self, value: ObservedObject, status: Status, urgent: bool) -> float | None:
         """Writes the status if it differs from the observed one.
@@ -43,14 +49,15 @@ class StatusWriter:
         Raises:
             ApiError: the write failed; 409 means that the object has changed and must be observed again.
         """
-        now = self.clock()
-        held = self._written_at.get(value.uid, now - self.seconds) + self.seconds - now
+        held = self.progress_due(value.uid)
         if held > 0 and not urgent:
             # Do not compare yet: that costs more than another look when the write is due.
             STATUS_WRITES.labels("held").inc()
             return held
-        wanted = status_document(status)
-        patch = merge_patch(status_document(value.status), wanted)
+        wanted, patch = Json(), Json()
+        if status != value.status:
+            wanted = status_document(status)
+            patch = merge_patch(status_document(value.status), wanted)
         if not patch:
             STATUS_WRITES.labels("unchanged").inc()
             return None
@@ -58,9 +65,15 @@ class StatusWriter:
         STATUS_WRITES.labels("written" if urgent else "progress").inc()
         return None
 
+    def progress_due(self, uid: str) -> float:
+        """Seconds until mere progress of the object may be written."""
+        pause = max(self.seconds, min(_LONGEST_PAUSE, len(self._active) / _PER_SECOND))
+        return max(0.0, self._written_at.get(uid, -math.inf) + pause - self.clock())
+
     def forget(self, uid: str) -> None:
         """Forgets an object that was deleted or has ended."""
         self._written_at.pop(uid, None)
+        self._active.discard(uid)
 
     async def _patch(self, value: ObservedObject, wanted: Json, patch: Json) -> None:
         self.leadership.check()
@@ -74,6 +87,7 @@ class StatusWriter:
             raise
         STATUS_BYTES.observe(len(to_json(wanted)))
         self._written_at[value.uid] = self.clock()
+        (self._active.add if wanted.get("phase") in ACTIVE else self._active.discard)(value.uid)
         self.written(raw)
 
 

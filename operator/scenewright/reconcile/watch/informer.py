@@ -118,7 +118,8 @@ class Informer(Generic[T]):
     def _take(self, event: Json) -> None:
         raw = event["object"]
         if event["type"] == "ERROR":
-            raise _watch_error(raw)
+            code = int(raw.get("code", 0))
+            raise Expired("expired") if code == 410 else ApiError(code, raw.get("reason", ""), raw.get("message", ""))
         if event["type"] == "DELETED":
             metadata = raw["metadata"]
             self.store.remove(metadata["namespace"], metadata["name"], metadata["uid"])
@@ -164,10 +165,3 @@ class Informer(Generic[T]):
         level = logging.INFO if error.passing else logging.WARNING
         logger.log(level, "watch of %s: %s; again in %.1f s", self.resource.plural, error, seconds)
         await asyncio.sleep(seconds)
-
-
-def _watch_error(status: Json) -> Exception:
-    code = int(status.get("code", 0))
-    if code == 410:
-        return Expired("expired")
-    return ApiError(code, status.get("reason", ""), status.get("message", ""))

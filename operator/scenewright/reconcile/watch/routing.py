@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from scenewright.api.raw import Json, RawJson
 from scenewright.api.status import ACTIVE
 from scenewright.kube.resources import OBJECTS
+from scenewright.planning.documents import value_at
 from scenewright.reconcile.cache.line import Line
 from scenewright.reconcile.cache.observation import (
     ObjectKey,
@@ -23,7 +25,7 @@ from scenewright.reconcile.cache.observation import (
     ObservedWorkload,
 )
 from scenewright.reconcile.cache.outputs import OutputIndex
-from scenewright.reconcile.cache.projection import CachedPod, observed_object, skip
+from scenewright.reconcile.cache.projection import ONLY_WAITING, CachedPod, observed_object, skip
 from scenewright.reconcile.cache.store import ObjectStore, Store
 from scenewright.reconcile.queue import Priority, WorkQueue
 from scenewright.reconcile.status.accounting import count_attempt, count_start
@@ -41,6 +43,10 @@ class Router:
         queue: receives the keys of objects to reconcile.
         defaults: the lab defaults.
         limits, priorities: as in :class:`Line`.
+
+    Attributes:
+        forgetters: called with the uid of each object that has ended or was deleted.
+        progress_due: returns the seconds until mere progress of the object with a uid may be written.
     """
 
     def __init__(
@@ -60,14 +66,11 @@ class Router:
         self._dependents: set[ObjectKey] = set()
         self._own_write = ""
         self._unheard: dict[str, dict[str, tuple[int, float]]] = {kind: {} for kind in OBJECTS}
-        self._forget_callbacks: list[Callable[[str], None]] = []
+        self.forgetters: list[Callable[[str], None]] = []
+        self.progress_due: Callable[[str], float] = lambda _uid: 0.0
         self.counting = False
         for kind in OBJECTS:
             WATCH_AGE.labels(OBJECTS[kind].plural, "").set_function(partial(self.seconds_since_event, kind))
-
-    def on_forget(self, forget: Callable[[str], None]) -> None:
-        """Registers a callback for the uid of each object that has ended or was deleted."""
-        self._forget_callbacks.append(forget)
 
     def take(self, kind: str, event_type: str | None, raw: Json, forced: bool = False) -> None:
         """Takes an event from kopf, or an object from a list (no type). Skips what cannot be read.
@@ -157,7 +160,7 @@ class Router:
             if not (new is None and stored.ended):
                 self._queue.add(key, Priority.FINISHING)
         elif old is not None and not stored.ended:
-            self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
+            self._noticed(stored, only_counts=_only_counts_differ(old, new))
 
     def _workload_changed(self, old: ObservedWorkload | None, new: ObservedWorkload | None) -> None:
         workload = new or old
@@ -178,7 +181,15 @@ class Router:
         if has_new_report and job.ended:
             self._queue.add(stored.key, Priority.FINISHING)
         else:
-            self._queue.add(stored.key, Priority.RUNNING, NOISE_SECONDS)
+            self._noticed(stored, only_counts=new is not None and _is_well(new))
+
+    def _noticed(self, stored: ObservedObject, *, only_counts: bool) -> None:
+        """Queues the object of a Job or Pod that has changed: if only counts differ, when they may be written."""
+        # A budget is used up the sooner the more Pods run.
+        has_budget = stored.status.spent is not None or value_at(stored.spec, "execution", "budget")
+        waits = only_counts and stored.phase in ACTIVE and not has_budget
+        delay = max(NOISE_SECONDS, self.progress_due(stored.uid)) if waits else NOISE_SECONDS
+        self._queue.add(stored.key, Priority.RUNNING, delay)
 
     def job_of(self, pod: ObservedPod) -> ObservedJob | None:
         """The Job that owns the Pod by owner reference; labels do not count."""
@@ -218,20 +229,15 @@ class Router:
     def take_push(self, pod: KnownPod) -> None:
         """Queues the object of a Pod that has pushed counters."""
         key = self.objects.key_of(pod.owner_uid)
-        if key is not None:
-            self._queue.add(key, Priority.RUNNING, NOISE_SECONDS)
+        stored = self.objects.get(key) if key is not None else None
+        if stored is not None:
+            self._noticed(stored, only_counts=True)
 
-    def resync(self, spread: float) -> None:
-        """Queues every object that has not ended, spread over that many seconds."""
+    def resync(self, spread: float, namespace: str = "") -> None:
+        """Queues every object that has not ended, of one namespace or of all, spread over that many seconds."""
         for stored in self.objects:
-            if not stored.ended:
+            if namespace in ("", stored.namespace) and not stored.ended:
                 self._queue.add(stored.key, Priority.RUNNING, random.uniform(0.0, spread))
-
-    def resync_namespace(self, namespace: str) -> None:
-        """Queues every object of a namespace that has not ended."""
-        for stored in self.objects:
-            if stored.key.namespace == namespace and not stored.ended:
-                self._queue.add(stored.key, Priority.RUNNING)
 
     def _forget(self, old: ObservedObject | None) -> None:
         if old is None:
@@ -254,7 +260,7 @@ class Router:
         """Drops the Pods and all else that is kept of an object while it runs."""
         for job in self.jobs.of_owner(uid):
             self.pods.drop_owner(job.uid)
-        for forget in self._forget_callbacks:
+        for forget in self.forgetters:
             forget(uid)
 
     def _note_dependency(self, old: ObservedObject | None, new: ObservedObject) -> None:
@@ -269,3 +275,16 @@ class Router:
         for key in self._dependents:
             if key.namespace == stored.key.namespace:
                 self._queue.add(key, Priority.STARTING)
+
+
+def _only_counts_differ(old: ObservedJob, new: ObservedJob) -> bool:
+    """Whether a Job has only started, or its Pods have started or succeeded, so that no decision is due."""
+    names = ("active", "ready", "succeeded", "completed_indexes", "started_at")
+    return replace(old, **{name: getattr(new, name) for name in names}) == new
+
+
+def _is_well(pod: ObservedPod) -> bool:
+    """Whether a Pod waits for its start, runs or has succeeded, so that no decision is due."""
+    is_held = pod.waiting_reason not in ONLY_WAITING or pod.unschedulable or pod.still_running
+    is_ending = pod.deleted_at is not None or pod.disrupted or pod.exit_code or pod.phase in ("Failed", "Unknown")
+    return not (is_held or is_ending)
