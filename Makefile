@@ -21,7 +21,9 @@ world: setup  ## A 360-degree photograph becomes a room to walk in: results/hote
 test: setup-dev lint  ## Everything that CI runs
 	# Four processes on two cores, for the two with a cluster mostly wait. A file stays in one process and shares its fixtures.
 	$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not serial and not gpu and not soak and not node and not proof"
-	$(PYTHON) -m pytest -m "serial and not gpu and not soak and not node and not proof"
+	# Collecting all files takes half a minute.
+	$(PYTHON) -m pytest -m "serial and not gpu and not soak and not node and not proof" \
+		$$(grep -rl --include='test_*.py' 'mark\.serial' tests)
 
 proofs: setup-dev  ## What must train for minutes to show that it learned
 	$(PYTHON) -m pytest -s -m proof --timeout 3600 tests/stages tests/e2e/test_painted_chain.py
@@ -65,13 +67,15 @@ bench: setup-dev  ## Ratios against peers, measured in one run
 	$(PYTHON) tests/bench/renderer.py
 	$(PYTHON) tests/bench/inpainting.py
 
-soak: setup-dev  ## The long runs: every fault with 100 objects or workers, 20 kills of a job, of a world, of the toys and of a tuning, 300 objects within the limits, and 2,000 at once
+soak: setup-dev  ## The long runs: every fault with 100 objects or workers, 500 random histories, 20 kills of a job, of a world, of the toys and of a tuning, 300 objects within the limits, and 2,000 at once
 	SCENEWRIGHT_FAULT_OBJECTS=100 $(PYTHON) -m pytest -s --timeout 7200 tests/cluster/test_faults_*.py tests/e2e/test_faults_of_workers.py
 	SCENEWRIGHT_INJECTED_FAULTS=1000 $(PYTHON) -m pytest -s --timeout 7200 tests/unit/reconcile/test_thousand_faults.py
+	SCENEWRIGHT_HISTORIES=500 $(PYTHON) -m pytest -s --timeout 7200 tests/unit/reconcile/test_decide_properties.py
 	SCENEWRIGHT_HOSTILE=200 SCENEWRIGHT_HONEST=20 $(PYTHON) -m pytest -s --timeout 7200 -k hostile tests/cluster/test_first_day.py
+	SCENEWRIGHT_OUTAGE_SECONDS=60 $(PYTHON) -m pytest -s -k away tests/processes/worker/test_in_a_pod.py
 	SCENEWRIGHT_KILLS=20 $(PYTHON) -m pytest -s --timeout 7200 tests/e2e/test_same_bytes.py
 	SCENEWRIGHT_TOY_KILLS=20 $(PYTHON) -m pytest -s tests/e2e/test_toy_pipelines.py
-	$(PYTHON) -m pytest -s --timeout 7200 -m soak tests/cluster tests/e2e/test_reference_endurance.py tests/e2e/test_world_endurance.py tests/stages
+	$(PYTHON) -m pytest -s --timeout 7200 -m soak tests/cluster tests/e2e/test_reference_endurance.py tests/e2e/test_world_endurance.py tests/e2e/test_relight_s3.py tests/stages
 	$(PYTHON) tests/bench/scale.py --objects 2000 --per-second 20 --pods 30 90 --patience 7200
 	$(PYTHON) tests/bench/scale.py --objects 2000 --burst
 

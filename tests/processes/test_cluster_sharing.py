@@ -52,7 +52,7 @@ def notes(folder: Path, *options: str) -> list[tuple[str, str]]:
     (folder / "conftest.py").write_text(CONFTEST)
     for place, text, prefix in (("tests/cluster", ON_THE_CLUSTER, ""), ("tests/unit", ELSEWHERE, "other_")):
         (folder / place).mkdir(parents=True)
-        for name in ("a", "b", "faults_c", "faults_d"):
+        for name in ("a", "b", "faults_c", "toys_d"):
             (folder / place / f"test_{name}{prefix}.py").write_text(text.format(name=f"{prefix}{name}"))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/tmp", *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -63,19 +63,19 @@ def notes(folder: Path, *options: str) -> list[tuple[str, str]]:
 def test_a_control_plane_ends_with_the_last_test_of_the_cluster(tmp_path: Path) -> None:
     words = [word for word, _ in notes(tmp_path)]
     assert words.count("ended") == 1
-    assert words[words.index("ended") - 1] == "test_faults_d_without"
+    assert words[words.index("ended") - 1] == "test_toys_d_without"
     assert words[words.index("ended") + 1] == "test_other_a"
 
 
 def test_without_other_tests_it_ends_with_the_process(tmp_path: Path) -> None:
     words = [word for word, _ in notes(tmp_path, "-k", "not other")]
-    assert words[-2:] == ["test_faults_d_without", "ended"]
+    assert words[-2:] == ["test_toys_d_without", "ended"]
 
 
-def test_faults_run_in_one_process_and_the_rest_of_the_cluster_in_another(tmp_path: Path) -> None:
+def test_the_longest_run_in_one_process_and_the_rest_of_the_cluster_in_another(tmp_path: Path) -> None:
     found = notes(tmp_path, "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
     process = dict(found)
-    assert process["test_a"] == process["test_b"] != process["test_faults_c"] == process["test_faults_d"]
+    assert process["test_a"] == process["test_b"] != process["test_faults_c"] == process["test_toys_d"]
     for each in {process["test_a"], process["test_faults_c"]}:
         own = [word for word, process in found if process == each]
         assert own[4] == "ended", own

@@ -1,8 +1,8 @@
 """Which tests share a process when several run them, and when a shared control plane ends.
 
-A file stays in one process, so that its fixtures are made once. The cluster's files share two processes, faults apart
-from the rest, for they mostly wait: a control plane takes half a minute to start, and a fifth of a core while it idles.
-It ends with the last of these tests, and not with the process, as a fixture of the session does.
+A file stays in one process, so that its fixtures are made once. The cluster's files share two processes, the longest
+apart from the many short ones, for they mostly wait: a control plane takes half a minute to start, and a fifth of a
+core while it idles. It ends with the last of these tests, and not with the process, as a fixture of the session does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 CLUSTER = "tests/cluster/test_"
-FAULTS = f"{CLUSTER}faults_"
+LONG = tuple(f"{CLUSTER}{name}" for name in ("faults_", "kueue", "toys_"))
+"""About as long as all others together."""
 _OPEN = pytest.StashKey[list[ExitStack]]()
 
 
@@ -23,7 +24,9 @@ class FilesAndTwoClusters(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return next((unit for unit in (FAULTS, CLUSTER) if file.startswith(unit)), file)
+        if file.startswith(LONG):
+            return LONG[0]
+        return CLUSTER if file.startswith(CLUSTER) else file
 
 
 @contextmanager

@@ -13,16 +13,7 @@ import threading
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-import rerun as rr
-
-from scenewright_stages.scenes.rerun import (
-    APPLICATION_ID,
-    RerunScene,
-    RerunView,
-    frustum_size,
-    layout,
-    log_scene,
-)
+from scenewright_stages.scenes.recorded import RerunScene, RerunView
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +51,10 @@ class LiveViewer:
             self._address = ""
 
     def _send(self, scene: RerunScene) -> None:
+        import rerun as rr
+
+        from scenewright_stages.scenes.rerun import APPLICATION_ID, frustum_size, layout, log_scene
+
         recording = rr.RecordingStream(APPLICATION_ID, recording_id=scene.recording_id, send_properties=False)
         try:
             recording.connect_grpc(self._address)

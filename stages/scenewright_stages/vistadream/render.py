@@ -17,7 +17,7 @@ from scenewright_stages.scenes.flight import Flight, cameras_along, fly
 from scenewright_stages.scenes.frames import Frame, load_frames, stage_renderer
 from scenewright_stages.scenes.live import LiveViewer
 from scenewright_stages.scenes.quality import Remedies, flight_quality
-from scenewright_stages.scenes.rerun import RerunScene, rerun_frames, rerun_view, write_rrd
+from scenewright_stages.scenes.recorded import RerunScene, rerun_frames, rerun_view
 from scenewright_stages.scenes.side_by_side import side_by_side
 from scenewright_stages.scenes.splats import SplatCloud
 from scenewright_stages.scenes.video import write_flight_sheet, write_videos
@@ -78,6 +78,8 @@ class RenderStage(Stage[VistaDreamParams]):
             lambda: write_flight_sheet(flight, outputs["contact_sheet"]),
         ]
         if self.params.render.rerun:
+            from scenewright_stages.scenes.rerun import write_rrd
+
             recording = outputs["rerun"] = workspace / "scene.rrd"
             steps.append(lambda: write_rrd(recording, recorded_scene(sample_id, scene, frames, flight)))
         self.context.progress(0.8, "writing PLY, videos and recording")

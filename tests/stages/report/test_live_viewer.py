@@ -19,15 +19,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+import rerun as rr
 from pydantic import ValidationError
 from report_scenes import CAMERA, gradient_picture
 from test_report_rerun import chunks_of, scene
 
 from scenewright_stages.contract.stage import StageContext
-from scenewright_stages.scenes import live
+from scenewright_stages.scenes import live, rerun
 from scenewright_stages.scenes.frames import Frame, gaussians_of
 from scenewright_stages.scenes.live import LiveViewer
-from scenewright_stages.scenes.rerun import RerunScene
+from scenewright_stages.scenes.recorded import RerunScene
 from scenewright_stages.vistadream.coarse import CoarseStage
 from scenewright_stages.vistadream.params import VistaDreamParams
 from scenewright_stages.vistadream.pipeline import coarse_stage
@@ -139,9 +140,9 @@ def test_the_commands_own_viewer_shows_what_the_job_makes_and_ends_with_it(tmp_p
 def test_views_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[list[str]] = []
     monkeypatch.setattr(live.socket, "create_connection", lambda place, seconds: io.BytesIO())
-    monkeypatch.setattr(live.rr.RecordingStream, "connect_grpc", lambda self, address: None)
+    monkeypatch.setattr(rr.RecordingStream, "connect_grpc", lambda self, address: None)
     monkeypatch.setattr(
-        live,
+        rerun,
         "log_scene",
         lambda stream, scene, frustum: sent.append([view.name for view in (*scene.initial_views, *scene.coarse_views)]),
     )

@@ -13,7 +13,8 @@ from report_scenes import CAMERA, gradient_picture, three_clusters
 from rerun.chunk import RrdReader
 
 from scenewright_stages.scenes import rerun
-from scenewright_stages.scenes.rerun import RerunFrame, RerunScene, RerunView, rrd_bytes, write_rrd
+from scenewright_stages.scenes.recorded import RerunFrame, RerunScene, RerunView
+from scenewright_stages.scenes.rerun import rrd_bytes, write_rrd
 from scenewright_stages.vision.geometry.cameras import Camera, look_at
 
 pytestmark = pytest.mark.filterwarnings("ignore:RRD file has no footer")

@@ -16,6 +16,7 @@ from warping import forward_warp
 from scenewright_stages.scenes.frames import gaussians_of
 from scenewright_stages.scenes.preparation import Layout
 from scenewright_stages.vision.gaussians.renderers import renderer_for
+from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera, rigid
 from scenewright_stages.vision.geometry.depth.provided import read_provided, window_depth
 from scenewright_stages.vision.geometry.framing import outpaint_canvas, prepared_window, resample
@@ -40,18 +41,21 @@ class Pair:
     disparity: NDArray[np.float32]
     layout: Layout
 
-    def depth(self, folder: Path, offset: float = 0.0) -> tuple[NDArray[np.float32], Camera]:
-        """Depth and left camera as read from files, the disparity off by `offset` pixels."""
-        np.savez(folder / "left.disparity.npz", disparity=self.disparity + np.float32(offset))
+    def depth(self, folder: Path) -> tuple[NDArray[np.float32], Camera]:
+        """Depth and left camera as read from files."""
+        np.savez(folder / "left.disparity.npz", disparity=self.disparity)
         found = read_provided(folder / "left.disparity.npz", camera_file=CAMERA_FILE)
         shown = window_depth(found, (SIDECAR["width"], SIDECAR["height"]), self.layout.crop)
         assert shown.camera is not None
         return shown.depth, shown.camera
 
-    def right_camera(self, left: Camera) -> Camera:
-        """The other camera of the rig: a baseline to the right, its principal point farther right."""
+    def right_camera(self, left: Camera, offset: float = 0.0) -> Camera:
+        """The other camera of the rig: a baseline to the right, its principal point farther right.
+
+        With an offset it shows the scene of a disparity that is off by so many pixels.
+        """
         intrinsics = left.intrinsics.copy()
-        intrinsics[0, 2] += SIDECAR["disparityOffsetPixels"] * self.layout.crop.scale
+        intrinsics[0, 2] += (SIDECAR["disparityOffsetPixels"] + offset) * self.layout.crop.scale
         return Camera(intrinsics, left.width, left.height, rigid(np.eye(3), (-SIDECAR["baselineMetres"], 0, 0)))
 
 
@@ -69,12 +73,17 @@ def depth_pass(depth: NDArray[np.float32], camera: Camera) -> DepthPass:
     return DepthPass(depth, np.ones_like(depth), np.zeros(depth.shape, np.bool_), camera.intrinsics)
 
 
-def rendered(pair: Pair, depth: NDArray[np.float32], camera: Camera) -> tuple[Any, Any]:
-    """The right view, (H, W, 3) and alpha (H, W), of the scene that the pipeline makes of the left one."""
+def scene_of(pair: Pair, depth: NDArray[np.float32], camera: Camera) -> GaussianScene:
+    """The scene that the pipeline makes of the left view."""
     frames = first_frames(pair.left, depth_pass(depth, camera), pair.layout, PARAMS)
     scene, _ = initialize_scene(frames, PARAMS, RENDERER, seed=5)
+    return scene
+
+
+def rendered(scene: GaussianScene, camera: Camera) -> tuple[Any, Any]:
+    """A view of a scene, (H, W, 3), and its alpha (H, W)."""
     with torch.no_grad():
-        rendering = RENDERER.render(scene, [pair.right_camera(camera)])
+        rendering = RENDERER.render(scene, [camera])
     return rendering.rgb[0].clamp(0, 1).numpy(), rendering.alpha[0].numpy()
 
 
@@ -87,10 +96,11 @@ def test_the_scene_of_the_left_view_shows_the_right_view(pair: Pair, tmp_path: P
     depth, camera = pair.depth(tmp_path)
     warped = forward_warp(pair.left, depth, camera, pair.right_camera(camera))
     seen = warped.covered
-    picture, alpha = rendered(pair, depth, camera)
+    scene = scene_of(pair, depth, camera)
+    picture, alpha = rendered(scene, pair.right_camera(camera))
     splat, warp = psnr(picture, pair.right, seen), psnr(warped.srgb, pair.right, seen)
     covered = float((alpha >= 0.7)[seen].mean())
-    off, _ = rendered(pair, *pair.depth(tmp_path, offset=1.0))
+    off, _ = rendered(scene, pair.right_camera(camera, offset=1.0))
     identity = psnr(pair.left, pair.right, seen)
     shifts = [psnr(np.roll(pair.left, -shift, axis=1), pair.right, seen) for shift in range(2, 32)]
     one_pixel_off = psnr(off, pair.right, seen)
