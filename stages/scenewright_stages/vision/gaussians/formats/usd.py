@@ -17,6 +17,7 @@ from scenewright_stages.vision.gaussians.formats.errors import FormatError
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 
 _ROOT, _SPLATS = "/World", "/World/Splats"
+_ATTRIBUTES = ("radiance:sphericalHarmonicsCoefficients", "positions", "scales", "orientations", "opacities")
 _EPOCH = 946_684_800
 """The start of 2000, in seconds since 1970."""
 
@@ -87,18 +88,21 @@ def read_usd(path: Path) -> GaussianScene:
     if "upAxis=Y metersPerUnit=1>" not in repr(stage):
         raise FormatError(f"{path.name} does not say that y is up and units are metres: {stage!r}")
 
-    def values(name: str) -> Any:
-        attribute = prim.get_attribute(name)
-        if attribute is None:
+    attributes: dict[str, Any] = {}
+    for name in _ATTRIBUTES:
+        attributes[name] = prim.get_attribute(name)
+        if attributes[name] is None:
             raise FormatError(f"{path.name} has no {name}")
-        return np.array(attribute.value, np.float32)
-
-    means = values("positions")
-    share = np.clip(values("opacities").astype(np.float64), 1e-7, 1 - 1e-7)
+    # Attributes are copies: millions of splats would be held three times if the stage stayed.
+    del prim, stage
+    harmonics, means, scales, turns, opacities = (
+        np.array(attributes.pop(name).value, np.float32) for name in _ATTRIBUTES
+    )
+    share = np.clip(opacities.astype(np.float64), 1e-7, 1 - 1e-7)
     return GaussianScene(
         torch.from_numpy(means),
-        torch.from_numpy(np.log(values("scales"))),
-        torch.from_numpy(np.roll(values("orientations"), 1, axis=1)),
+        torch.from_numpy(np.log(scales)),
+        torch.from_numpy(np.roll(turns, 1, axis=1)),
         torch.from_numpy(np.log(share / (1 - share)).astype(np.float32)),
-        torch.from_numpy(values("radiance:sphericalHarmonicsCoefficients").reshape(len(means), -1, 3)),
+        torch.from_numpy(harmonics.reshape(len(means), -1, 3)),
     )
