@@ -15,6 +15,8 @@ from scenewright.kube.client import ApiError, Client
 from scenewright.kube.resources import JOBS
 from scenewright.reconcile.cache.observation import ObjectKey
 from scenewright.reconcile.cache.projection import observed_job
+from scenewright.reconcile.lease import Leadership, NotLeading
+from scenewright.reconcile.main import Operator
 from scenewright.reconcile.watch.informer import Informer
 from scenewright.reconcile.watch.namespaces import NamespaceSelection
 from scenewright.reconcile.watch.sweep import Sweep
@@ -211,6 +213,24 @@ def test_nothing_is_decided_in_a_namespace_whose_jobs_are_not_known() -> None:
     assert not bench.notes.created
     asyncio.run(bench.reconciler.reconcile(YARD))
     assert bench.notes.created == ["yard"]
+
+
+class Following:
+    """Has lost the Lease."""
+
+    def check(self) -> None:
+        raise NotLeading
+
+
+def test_who_has_lost_the_lease_decides_nothing() -> None:
+    bench = Bench()
+    bench.put("yard", age=1)
+    operator = Operator.__new__(Operator)
+    operator.leadership = cast(Leadership, Following())
+    operator.selected, operator._informers = cast(NamespaceSelection, ("lab",)), {"": []}
+    with pytest.raises(NotLeading):
+        asyncio.run(replace(bench.reconciler, serves=operator._serves).reconcile(YARD))
+    assert not bench.notes.created
 
 
 class Labelled:
