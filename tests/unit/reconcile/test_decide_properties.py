@@ -1,7 +1,11 @@
-"""Properties that hold whatever fails and whenever the operator dies, over seeded random histories."""
+"""Properties that hold whatever fails and whenever the operator dies, over seeded random histories.
+
+A few run with the other tests; ``make soak`` runs 500 for each property.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +24,7 @@ from scenewright.reconcile.decide.actions import DeleteJob, EmitEvent
 from scenewright.reconcile.decide.decision import MAXIMUM_STATUS_BYTES, size_of
 
 pytestmark = pytest.mark.slow
+HISTORIES = int(os.environ.get("SCENEWRIGHT_HISTORIES", "30"))
 TICKS = 1500
 FAULTS = (
     "operator dies before acting",
@@ -59,13 +64,15 @@ histories = st.builds(
     samples=st.integers(1, 18),
     folds=st.booleans(),
 )
-over_histories = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+over_histories = settings(
+    max_examples=HISTORIES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 
 
 class World:
     """A cluster and its operator living through a history; checks what must hold at every moment."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, decides_twice: bool = False) -> None:
         self.history = history
         self.random = random.Random(history.seed)
         spec = spec_of()
@@ -75,7 +82,7 @@ class World:
         self.cluster = Cluster(
             spec=spec, samples=samples, fate=self._fate(), random=self.random, bad_samples=history.bad_samples
         )
-        self.operator = Operator(self.cluster)
+        self.operator = Operator(self.cluster, decides_twice=decides_twice)
         self.tick = 0
         self.away_until = 0
 
@@ -180,7 +187,7 @@ def assert_not_fallen(before: Iterable[StageStatus], after: Iterable[StageStatus
 @over_histories
 @given(histories)
 def test_every_history_ends_and_leaves_no_job_of_another_run(history: History) -> None:
-    world = World(history)
+    world = World(history, decides_twice=True)
     status = world.live()
     world.operator.settle()
     assert {job.seen.run for job in world.cluster.jobs.values() if not job.seen.deleting} <= {status.run}
