@@ -3,7 +3,7 @@
 Training may give a Gaussian a wrong colour that is visible only from unsupervised poses: white or purple blobs beside
 a silhouette, dark dots along its edge. Holes, sharpness and the photograph's PSNR do not reveal them. This module
 projects every pixel of a flight into the views that the scene was built from, and compares its colour with the colours
-around that place. `scenes.quality` calls it.
+around that place, on the device that renders. `scenes.quality` calls it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from scenewright_stages.scenes.flight import COVERED_ALPHA
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.vision.gaussians.rendering import Renderer
 from scenewright_stages.vision.gaussians.scene import GaussianScene
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.geometry.points import project, sample_nearest, unproject
-from scenewright_stages.vision.types import Mask
+from scenewright_stages.vision.types import Float64Array, Mask
 
 TOLERANCE = 0.06
 """A channel may leave the range of the colours around its place by this much (sRGB in [0, 1])."""
@@ -44,27 +42,34 @@ class Palette:
     """
 
     camera: Camera
-    depth: NDArray[np.float32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
+    depth: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
 
     @classmethod
-    def of(cls, frame: Frame) -> Palette:
+    def of(cls, frame: Frame, device: torch.device | str = "cpu") -> Palette:
         """The contribution of a frame."""
         own = frame.inpaint[..., None]
-        low = np.asarray(cv2.erode(np.where(own, frame.srgb, np.float32(1)), _WINDOW), np.float32)
-        high = np.asarray(cv2.dilate(np.where(own, frame.srgb, np.float32(0)), _WINDOW), np.float32)
-        return cls(frame.camera, np.where(frame.inpaint, frame.depth, np.float32(0)), low, high)
+        low = cv2.erode(np.where(own, frame.srgb, np.float32(1)), _WINDOW)
+        high = cv2.dilate(np.where(own, frame.srgb, np.float32(0)), _WINDOW)
+        depth = np.where(frame.inpaint, frame.depth, np.float32(0))
+        return cls(frame.camera, *(torch.from_numpy(values).to(device) for values in (depth, low, high)))
 
-    def excess(self, srgb: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float32]:
+    def excess(self, srgb: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         """(N,) how far colours (N, 3) exceed the range at world points (N, 3); infinite for points the view misses."""
-        pixels, distance = project(points, self.camera)
-        shows = np.abs(sample_nearest(self.depth, pixels) / distance - 1) <= _SAME_PLACE
-        columns, rows = pixels[shows].astype(np.intp).T
-        colour, found = srgb[shows], np.full(len(srgb), np.inf, np.float32)
-        leaving = np.maximum(self.low[rows, columns] - colour, colour - self.high[rows, columns])
-        found[shows] = np.maximum(leaving.max(axis=1), 0)
-        return found
+        camera, device = self.camera, points.device
+        seen = _moved(points, camera.camera_from_world)
+        distance = seen[:, 2]
+        pixels = seen[:, :2] / distance[:, None] * torch.tensor(camera.focal, dtype=torch.float64, device=device)
+        pixels = pixels + torch.tensor(camera.principal_point, dtype=torch.float64, device=device)
+        x, y = pixels.unbind(-1)
+        inside = (distance > 0) & (x >= 0) & (y >= 0) & (x < camera.width) & (y < camera.height)
+        place = torch.where(inside, y, 0).long() * camera.width + torch.where(inside, x, 0).long()
+        surface = self.depth.flatten()[place].double()
+        shows = inside & (surface > 0) & ((surface / distance - 1).abs() <= _SAME_PLACE)
+        low, high = (colours.reshape(-1, 3)[place] for colours in (self.low, self.high))
+        leaving = torch.maximum(low - srgb, srgb - high).amax(dim=1).clamp(min=0)
+        return torch.where(shows, leaving, torch.inf)
 
 
 def stray_share(scene: GaussianScene, cameras: Sequence[Camera], sources: Sequence[Frame], renderer: Renderer) -> float:
@@ -74,31 +79,38 @@ def stray_share(scene: GaussianScene, cameras: Sequence[Camera], sources: Sequen
         cameras: of the whole flight.
         sources: the views that the scene was built from: photograph, border, filled views.
     """
-    palettes = [Palette.of(frame) for frame in sources]
+    palettes = [Palette.of(frame, renderer.device) for frame in sources]
     numbers = np.unique(np.linspace(0, len(cameras) - 1, SAMPLED_CAMERAS).round().astype(int))
     shares = []
     for number in numbers:
         with torch.no_grad():
             seen = renderer.render(scene, [cameras[number]])
-        srgb, depth, alpha = (values[0].cpu().numpy() for values in (seen.rgb.clamp(0, 1), seen.depth, seen.alpha))
-        covered = np.where(alpha >= COVERED_ALPHA, depth, 0)
-        shares.append(float(stray_pixels(cameras[number], srgb, covered, palettes).mean()))
+            covered = torch.where(seen.alpha[0] >= COVERED_ALPHA, seen.depth[0], 0)
+            stray = stray_pixels(cameras[number], seen.rgb[0].clamp(0, 1), covered, palettes)
+        shares.append(float(stray.mean()))
     return float(np.mean(shares))
 
 
-def stray_pixels(
-    camera: Camera, srgb: NDArray[np.float32], depth: NDArray[np.float32], palettes: Sequence[Palette]
-) -> Mask:
+def stray_pixels(camera: Camera, srgb: torch.Tensor, depth: torch.Tensor, palettes: Sequence[Palette]) -> Mask:
     """(H, W) bool: pixels of a view, (H, W, 3) with depth (H, W), whose colour no source has around that place.
 
     Only blocks of at least 2 x 2 pixels count, because single pixels at silhouettes are sampling artefacts. Pixels
     without depth, and places that no source sees, are ignored.
     """
     judged = depth > 0
-    points, colours = unproject(depth, camera)[judged], srgb[judged]
-    excess = np.full(len(points), np.inf, np.float32)
+    rows, columns = (index.double() for index in torch.nonzero(judged, as_tuple=True))
+    distance, (fx, fy), (cx, cy) = depth[judged].double(), camera.focal, camera.principal_point
+    rays = torch.stack([(columns + 0.5 - cx) / fx, (rows + 0.5 - cy) / fy, torch.ones_like(distance)], dim=1)
+    points, colours = _moved(rays * distance[:, None], camera.world_from_camera), srgb[judged]
+    excess = torch.full_like(distance, torch.inf, dtype=torch.float32)
     for palette in palettes:
-        excess = np.minimum(excess, palette.excess(colours, points))
-    stray = np.zeros(depth.shape, np.uint8)
-    stray[judged] = np.isfinite(excess) & (excess > TOLERANCE)
-    return np.asarray(cv2.morphologyEx(stray, cv2.MORPH_OPEN, _BLOB) > 0)
+        excess = torch.minimum(excess, palette.excess(colours, points))
+    stray = torch.zeros(depth.shape, dtype=torch.uint8, device=depth.device)
+    stray[judged] = (excess.isfinite() & (excess > TOLERANCE)).to(torch.uint8)
+    return np.asarray(cv2.morphologyEx(stray.cpu().numpy(), cv2.MORPH_OPEN, _BLOB) > 0)
+
+
+def _moved(points: torch.Tensor, transform: Float64Array) -> torch.Tensor:
+    """(N, 3) float64 points after a (4, 4) rigid motion."""
+    matrix = torch.from_numpy(transform.copy()).to(points.device)
+    return points @ matrix[:3, :3].T + matrix[:3, 3]

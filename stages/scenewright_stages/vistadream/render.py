@@ -16,7 +16,7 @@ from scenewright_stages.contract.stage import Stage, StageContext, StageInputs, 
 from scenewright_stages.scenes.flight import Flight, cameras_along, fly
 from scenewright_stages.scenes.frames import Frame, load_frames, stage_renderer
 from scenewright_stages.scenes.live import LiveViewer
-from scenewright_stages.scenes.quality import Remedies, flight_quality
+from scenewright_stages.scenes.quality import FlightQuality, Remedies, flight_quality
 from scenewright_stages.scenes.recorded import RerunScene, rerun_frames, rerun_view
 from scenewright_stages.scenes.side_by_side import side_by_side
 from scenewright_stages.scenes.splats import SplatCloud
@@ -45,25 +45,31 @@ class RenderStage(Stage[VistaDreamParams]):
         scene = GaussianScene.load_npz(inputs.path(self.last_stage, "scene")).to(self.renderer.device)
         trajectory = flight_path(frames, self.params, frame_count(len(frames), render))
         flight = fly(scene, cameras_along(frames, trajectory), self.renderer, self.context.progress)
-        remedies = quality_remedies(self.params, scene_motion(frames[0], self.params))
         with ThreadPoolExecutor(1) as pool:
-            measured = pool.submit(flight_quality, scene, frames, flight, self.renderer)
+            judging = pool.submit(self._judge, scene, frames, flight)
             outputs = self._write(sample.id, scene, frames, flight, inputs.workspace)
-        quality = measured.result()
+        quality, motion, warnings = judging.result()
         metrics: dict[str, Any] = {
             "frames": len(flight.cameras),
             "views": len(frames),
             "gaussians": len(scene),
             "renderer": self.renderer.name,
             "radius": trajectory.radius,
-            "motion": asdict(scene_motion(frames[0], self.params)),
+            "motion": asdict(motion),
             "quality": quality.to_json(),
         }
         outputs["metrics"] = inputs.workspace / "metrics.json"
         outputs["metrics"].write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-        return StageResult(
-            outputs, metrics=metrics, warnings=[*quality.failures(remedies), *motion_warnings(frames[0], self.params)]
-        )
+        return StageResult(outputs, metrics=metrics, warnings=warnings)
+
+    def _judge(
+        self, scene: GaussianScene, frames: Sequence[Frame], flight: Flight
+    ) -> tuple[FlightQuality, Motion, list[str]]:
+        """The quality of the flight, the motion in effect, and the warnings about both."""
+        motion = scene_motion(frames[0], self.params)
+        quality = flight_quality(scene, frames, flight, self.renderer)
+        remedies = quality_remedies(self.params, motion)
+        return quality, motion, [*quality.failures(remedies), *motion_warnings(frames[0], self.params)]
 
     def _write(
         self, sample_id: str, scene: GaussianScene, frames: Sequence[Frame], flight: Flight, workspace: Path

@@ -67,7 +67,6 @@ def test_the_rest_of_a_filled_view_excuses_nothing(frame: Frame) -> None:
     hole = nothing.copy()
     hole[40:46, 60:66] = True
     rendered, filled = (replace(frame, kind="coarse", srgb=spoilt, inpaint=mask) for mask in (nothing, hole))
-    assert stray_pixels(frame.camera, spoilt, frame.depth, [Palette.of(each) for each in (frame, rendered)])[
-        41:45, 61:65
-    ].all()
-    assert not stray_pixels(frame.camera, spoilt, frame.depth, [Palette.of(each) for each in (frame, filled)]).any()
+    seen = frame.camera, torch.from_numpy(spoilt), torch.from_numpy(frame.depth)
+    assert stray_pixels(*seen, [Palette.of(each) for each in (frame, rendered)])[41:45, 61:65].all()
+    assert not stray_pixels(*seen, [Palette.of(each) for each in (frame, filled)]).any()
