@@ -60,10 +60,11 @@ def test_browsers_can_play_it_while_it_loads(tmp_path: Path) -> None:
     assert 0 < content.find(b"moov") < content.find(b"mdat")
 
 
-def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(322, 216), (1024, 520)])
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path, size: tuple[int, int]) -> None:
     contents = set()
     for k in range(4):
-        write_mp4(tmp_path / f"{k}.mp4", gradients(322, 216, 20), fps=24)
+        write_mp4(tmp_path / f"{k}.mp4", gradients(*size, 20), fps=24)
         contents.add((tmp_path / f"{k}.mp4").read_bytes())
     assert len(contents) == 1
 

@@ -206,6 +206,8 @@ def _check_video(contract: OutputContract, path: Path) -> None:
 
     frames, varied = 0, False
     with av.open(str(path)) as container:
+        for stream in container.streams.video[:1]:
+            stream.thread_type = "AUTO"
         for frame in container.decode(video=0):
             frames += 1
             if not varied:
