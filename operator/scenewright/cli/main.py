@@ -143,7 +143,7 @@ def run(
 
     changes = Changes(assignments or [], only, start_from, input_uri, output_uri, execution, pipeline)
     as_json = output_format == "json"
-    return run_command(files, changes, as_json, force=force, rerun=rerun, processes_per_gpu=processes_per_gpu)
+    return run_command(files, changes, as_json=as_json, force=force, rerun=rerun, processes_per_gpu=processes_per_gpu)
 
 
 @app.command()
@@ -178,7 +178,7 @@ def retry(
         return retry_object(target, Place(namespace, context), as_json=as_json)
     from scenewright.cli.commands.run import run_command
 
-    return run_command([Path(target)], changes, as_json, retry_failed=True)
+    return run_command([Path(target)], changes, as_json=as_json, retry_failed=True)
 
 
 @app.command()

@@ -31,8 +31,8 @@ from scenewright_stages.backends.runtime.cache.weights import default_cache_dir
 def run_command(
     files: Sequence[Path],
     changes: Changes,
-    as_json: bool,
     *,
+    as_json: bool,
     retry_failed: bool = False,
     force: bool = False,
     rerun: bool = False,
