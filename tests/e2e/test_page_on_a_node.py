@@ -117,7 +117,7 @@ def test_from_an_empty_lab_to_a_scene_in_3d_by_clicks(deployed: DeployedPage, pa
     expect(page.locator("table.stages .pill", has_text="running").first).to_be_visible(timeout=180_000)
     visit.look("5-running")
     expect(state).to_have_text("Complete", timeout=RUN_SECONDS * 1000)
-    visit.see_scene()
+    visit.see_scene(NAME)
     assert deployed.objects.status(NAME)["progress"] == "5/5"
-    visit.look_around(NAME)
+    visit.look_around()
     assert not complaints

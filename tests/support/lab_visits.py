@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from playwright.sync_api import FrameLocator, Page, expect
 
 WIDTHS = (1280, 390)
 """Of a desk and of a telephone."""
+PATIENCE = 120_000
+"""Milliseconds for a picture: without a GPU and beside other work, a frame of a scene takes seconds."""
 _SETTLED = "[data-splat-viewer]:not([data-state=loading])"
 _PICTURE = 0.8
 """Of the height of the 3D view; below are its buttons."""
@@ -27,16 +30,20 @@ class Visit:
     page: Page
     pictures: Path
 
-    def look(self, name: str, whole: bool = True) -> None:
-        """Keeps a picture of the page at each width, or of what the window shows; no page may be wider than the window.
+    def look(self, name: str, report: Page | FrameLocator | None = None) -> None:
+        """Keeps a picture of the page at each width; no page may be wider than the window.
 
-        Without a GPU, the picture of a whole page with a 3D view takes minutes.
+        Of a page with a report that is what the window shows once the 3D view has been drawn: without a GPU, a picture
+        of the whole page takes minutes.
         """
         size = self.page.viewport_size
         for width in WIDTHS:
             self.page.set_viewport_size({"width": width, "height": 844})
             self.page.wait_for_timeout(500)
-            self.page.screenshot(path=self.pictures / f"{name}-{width}.png", full_page=whole, timeout=120_000)
+            if report is not None:
+                _wait_until_drawn(report)
+            path = self.pictures / f"{name}-{width}.png"
+            self.page.screenshot(path=path, full_page=report is None, timeout=PATIENCE)
             assert self.page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} at {width} pixels"
         if size is not None:
             self.page.set_viewport_size(size)
@@ -69,19 +76,23 @@ class Visit:
         expect(self.page.locator("h1")).to_have_text(name)
         return shown
 
-    def see_scene(self) -> None:
-        """The report in the object's page shows its scene in 3D, and turns it."""
-        frame = self.page.frame_locator("iframe.report")
+    def see_scene(self, name: str) -> None:
+        """The report in the page of a finished object shows its scene in 3D, and so does the report on its own."""
         self.page.locator("iframe.report").scroll_into_view_if_needed()
+        frame = self.page.frame_locator("iframe.report")
         assert_scene_is_drawn(self.page, frame)
-
-    def look_around(self, name: str) -> None:
-        """From a finished object over all other pages, by clicks; its scene is seen once more on a page of its own."""
-        self.look("6-complete", whole=False)
+        # The page, which was open while the object ran, has also learned of its pictures.
+        expect(self.page.locator("#result .strip img").first).to_be_visible(timeout=PATIENCE)
+        self.look("6-complete", frame)
         self.page.get_by_role("link", name="Open the report on its own").click()
         assert_scene_is_drawn(self.page, self.page)
-        self.look("7-report", whole=False)
+        self.look("7-report", self.page)
         self.page.go_back()
+        expect(self.page.locator("h1")).to_have_text(name)
+
+    def look_around(self) -> None:
+        """From the page of the only object over all other pages, by clicks."""
+        name = self.page.locator("h1").inner_text()
         self.page.get_by_role("link", name="All samples").click()
         expect(self.page.locator(".card img")).to_be_visible()
         self.look("8-samples")
@@ -95,11 +106,11 @@ class Visit:
 
 def assert_scene_is_drawn(page: Page, report: Page | FrameLocator) -> None:
     """The 3D view of a report has drawn what the renderer drew from the same place, and another picture once turned."""
-    report.locator(_SETTLED).wait_for(timeout=60_000)
+    report.locator(_SETTLED).wait_for(timeout=PATIENCE)
     assert report.locator("[data-splat-viewer]").get_attribute("data-state") == "ready"
     source = report.locator(".poster").get_attribute("src") or ""
     poster = _decoded(base64.b64decode(source.partition("base64,")[2]))
-    first = _seen(report)
+    first = _wait_until_drawn(report)
     alike = _correlation(first, poster)
     assert alike > 0.9, f"the 3D view is not what the renderer drew there: correlation {alike:.2f}"
     box = report.locator("[data-stage]").bounding_box()
@@ -109,14 +120,22 @@ def assert_scene_is_drawn(page: Page, report: Page | FrameLocator) -> None:
     page.mouse.down()
     page.mouse.move(x + box["width"] / 6, y, steps=8)
     page.mouse.up()
-    page.wait_for_timeout(1500)
-    turned = np.abs(_seen(report).astype(int) - first.astype(int)).mean()
-    assert turned > 3.0, f"dragging changed the picture by {turned:.1f} grey levels"
+    end = time.monotonic() + PATIENCE / 1000
+    while (turned := np.abs(_seen(report).astype(int) - first.astype(int)).mean()) <= 3.0:
+        assert time.monotonic() < end, f"dragging changed the picture by {turned:.1f} grey levels"
+
+
+def _wait_until_drawn(report: Page | FrameLocator) -> Pixels:
+    """The 3D view once it is not blank, as it is for a moment when its size has changed."""
+    end = time.monotonic() + PATIENCE / 1000
+    while (seen := _seen(report)).std() < 10.0:
+        assert time.monotonic() < end, "the 3D view stays blank"
+    return seen
 
 
 def _seen(report: Page | FrameLocator) -> Pixels:
     """The 3D view above its buttons, as the browser shows it."""
-    picture = _decoded(report.locator("[data-stage]").screenshot(timeout=120_000))
+    picture = _decoded(report.locator("[data-stage]").screenshot(timeout=PATIENCE))
     return picture[: round(picture.shape[0] * _PICTURE)]
 
 

@@ -202,6 +202,26 @@ def test_changes_appear_by_themselves_and_an_outage_is_said(tmp_path: Path, chro
     page.context.close()
 
 
+def test_new_pictures_appear_beside_a_report_that_stays_as_it_was_turned(
+    tmp_path: Path, serve: Serve, chromium: Browser
+) -> None:
+    folder = write_object(tmp_path, "one")
+    manifest, published = folder / "manifest.jsonl", folder / ".scenewright" / "published.json"
+    rows = manifest.read_text()
+    manifest.write_text("")
+    page = open_page(chromium)
+    page.goto(serve().url)
+    page.get_by_role("link", name="one", exact=True).click()
+    report = page.locator("iframe.report")
+    report.evaluate("each => { each.dataset.turned = 'yes'; }")
+    expect(page.locator("#result .strip")).to_have_count(0)
+    manifest.write_text(rows)
+    published.write_text(published.read_text() + " ")
+    expect(page.locator("#result .strip img")).to_have_count(2, timeout=15_000)
+    expect(report).to_have_attribute("data-turned", "yes")
+    page.context.close()
+
+
 @pytest.mark.slow
 def test_from_an_empty_folder_to_a_result_by_clicks(tmp_path: Path, serve: Serve, chromium: Browser) -> None:
     site = serve(tmp_path / "results")
@@ -212,7 +232,7 @@ def test_from_an_empty_folder_to_a_result_by_clicks(tmp_path: Path, serve: Serve
     shown = visit.start_scene("china", ROOT / "examples" / "inputs" / "china.jpg", fields)
     assert "mode: noOutpaint" in shown and "scenewright run .scenewright-lab/china.yaml" in shown
     expect(page.locator("#head .pill")).to_have_text("Complete", timeout=120_000)
-    visit.see_scene()
+    visit.see_scene("china")
     assert (tmp_path / "results" / "china" / "china" / "gf.ply").is_file()
-    visit.look_around("china")
+    visit.look_around()
     page.context.close()
