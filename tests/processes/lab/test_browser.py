@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from browser_fixtures import chromium
 from lab_site import Site, serving, write_object
-from lab_visits import Visit
 from playwright.sync_api import Browser, Page, expect
 from test_security import HOSTILE
 
@@ -227,12 +226,19 @@ def test_from_an_empty_folder_to_a_result_by_clicks(tmp_path: Path, serve: Serve
     site = serve(tmp_path / "results")
     page = open_page(chromium)
     page.goto(site.url)
-    visit = Visit(page, tmp_path)
-    fields = {"mode": "noOutpaint", "max resolution": "64"}
-    shown = visit.start_scene("china", ROOT / "examples" / "inputs" / "china.jpg", fields)
-    assert "mode: noOutpaint" in shown and "scenewright run .scenewright-lab/china.yaml" in shown
+    page.get_by_role("link", name="Start from an example").click()
+    page.get_by_role("link", name="A scene from one photograph").click()
+    page.get_by_label("Name", exact=True).fill("china")
+    page.get_by_label("mode", exact=True).select_option("noOutpaint")
+    page.get_by_label("max resolution", exact=True).fill("64")
+    page.get_by_label("File", exact=True).set_input_files(str(ROOT / "examples" / "inputs" / "china.jpg"))
+    page.get_by_role("button", name="Look at the manifest").click()
+    assert "mode: noOutpaint" in page.locator("textarea").input_value()
+    assert "scenewright run .scenewright-lab/china.yaml" in page.locator("pre").inner_text()
+    page.get_by_role("button", name="Start").click()
     expect(page.locator("#head .pill")).to_have_text("Complete", timeout=120_000)
-    visit.see_scene("china")
+    expect(page.locator("iframe.report")).to_be_visible(timeout=10_000)
     assert (tmp_path / "results" / "china" / "china" / "gf.ply").is_file()
-    visit.look_around()
+    page.goto(f"{site.url}/gallery")
+    expect(page.locator(".card h3")).to_have_text("china")
     page.context.close()
