@@ -98,12 +98,7 @@ def _load_all(files: Sequence[Path], changes: Changes) -> tuple[list[Json], list
         try:
             raw += raw_documents(file, changes.pipeline)
         except SpecError as error:
-            problems += [
-                each
-                if len(files) == 1 or each.field == "FILE"
-                else replace(each, field=f"{file}: {each.field}" if each.field else str(file))
-                for each in error.problems
-            ]
+            problems += error.problems if len(files) == 1 else [_in_file(file, each) for each in error.problems]
     if problems:
         # An option without a name may be about a document that could not be read.
         return [], problems
@@ -129,6 +124,12 @@ def changed_documents(raw: Sequence[tuple[Json, Path]], changes: Changes) -> lis
         )
         for place, (document, folder) in enumerate(raw)
     ]
+
+
+def _in_file(file: Path, problem: Problem) -> Problem:
+    if problem.field == "FILE":
+        return problem
+    return replace(problem, field=f"{file}: {problem.field}" if problem.field else str(file))
 
 
 def in_order(plans: Sequence[Plan], *, complete: bool = True) -> list[Plan]:

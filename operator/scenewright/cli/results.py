@@ -37,11 +37,10 @@ def highlights(plan: Plan, outcome: Outcome) -> list[tuple[str, str]]:
     for stage in plan.chain:
         for output in stage.outputs:
             if output.result and output.media in _WORTH_OPENING:
-                label, (before, _, after) = _LABELS.get(output.name), output.path.partition("{sample}")
+                label = _LABELS.get(output.name, output.name.replace("_", " "))
+                before, _, after = output.path.partition("{sample}")
                 matching = [name for name in files if name.startswith(before) and name.endswith(after)]
-                found += [
-                    (label or output.name.replace("_", " "), place((folder / name).as_uri())) for name in matching
-                ]
+                found += [(label, place((folder / name).as_uri())) for name in matching]
     return found
 
 

@@ -18,9 +18,9 @@ import torch
 from scenewright_stages.scenes.flight import COVERED_ALPHA
 from scenewright_stages.scenes.frames import Frame
 from scenewright_stages.vision.gaussians.rendering import Renderer
-from scenewright_stages.vision.gaussians.scene import GaussianScene
+from scenewright_stages.vision.gaussians.scene import GaussianScene, backproject
 from scenewright_stages.vision.geometry.cameras import Camera
-from scenewright_stages.vision.types import Float64Array, Mask
+from scenewright_stages.vision.types import Mask
 
 TOLERANCE = 0.06
 """A channel may leave the range of the colours around its place by this much (sRGB in [0, 1])."""
@@ -58,7 +58,8 @@ class Palette:
     def excess(self, srgb: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         """(N,) how far colours (N, 3) exceed the range at world points (N, 3); infinite for points the view misses."""
         camera, device = self.camera, points.device
-        seen = _moved(points, camera.camera_from_world)
+        pose = torch.tensor(camera.camera_from_world, device=device)
+        seen = points @ pose[:3, :3].T + pose[:3, 3]
         distance = seen[:, 2]
         pixels = seen[:, :2] / distance[:, None] * torch.tensor(camera.focal, dtype=torch.float64, device=device)
         pixels = pixels + torch.tensor(camera.principal_point, dtype=torch.float64, device=device)
@@ -98,19 +99,11 @@ def stray_pixels(camera: Camera, srgb: torch.Tensor, depth: torch.Tensor, palett
     without depth, and places that no source sees, are ignored.
     """
     judged = depth > 0
-    rows, columns = (index.double() for index in torch.nonzero(judged, as_tuple=True))
-    distance, (fx, fy), (cx, cy) = depth[judged].double(), camera.focal, camera.principal_point
-    rays = torch.stack([(columns + 0.5 - cx) / fx, (rows + 0.5 - cy) / fy, torch.ones_like(distance)], dim=1)
-    points, colours = _moved(rays * distance[:, None], camera.world_from_camera), srgb[judged]
-    excess = torch.full_like(distance, torch.inf, dtype=torch.float32)
+    rows, columns = torch.nonzero(judged, as_tuple=True)
+    points, colours = backproject(rows, columns, depth[judged].double(), camera), srgb[judged]
+    excess = torch.full_like(points[:, 0], torch.inf, dtype=torch.float32)
     for palette in palettes:
         excess = torch.minimum(excess, palette.excess(colours, points))
     stray = torch.zeros(depth.shape, dtype=torch.uint8, device=depth.device)
     stray[judged] = (excess.isfinite() & (excess > TOLERANCE)).to(torch.uint8)
     return np.asarray(cv2.morphologyEx(stray.cpu().numpy(), cv2.MORPH_OPEN, _BLOB) > 0)
-
-
-def _moved(points: torch.Tensor, transform: Float64Array) -> torch.Tensor:
-    """(N, 3) float64 points after a (4, 4) rigid motion."""
-    matrix = torch.from_numpy(transform.copy()).to(points.device)
-    return points @ matrix[:3, :3].T + matrix[:3, 3]

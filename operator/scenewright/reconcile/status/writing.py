@@ -118,6 +118,7 @@ def _without_empty(value: Any) -> Any:
         kept = {}
         for name, each in value.items():
             bare = _without_empty(each)
+            # Zero is a value. False, which is an int too, is none.
             if bare or type(bare) in (int, float):
                 kept[name] = bare
         return kept

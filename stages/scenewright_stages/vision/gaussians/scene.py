@@ -109,7 +109,7 @@ class GaussianScene:
         rows, columns = torch.nonzero(usable, as_tuple=True)
         distance = metres[rows, columns].double()
         return cls.from_points(
-            _backproject(rows, columns, distance, camera),
+            backproject(rows, columns, distance, camera),
             colour[rows, columns],
             distance / camera.focal[0] / math.sqrt(2),
             opacity,
@@ -204,7 +204,7 @@ def _check_image_shapes(srgb: torch.Tensor, depth: torch.Tensor, camera: Camera)
         raise ValueError(f"srgb {tuple(srgb.shape)}, depth {tuple(depth.shape)}: the camera sees {size}")
 
 
-def _backproject(rows: torch.Tensor, columns: torch.Tensor, depth: torch.Tensor, camera: Camera) -> torch.Tensor:
+def backproject(rows: torch.Tensor, columns: torch.Tensor, depth: torch.Tensor, camera: Camera) -> torch.Tensor:
     """(N, 3) float64 world points of pixel centres at float64 z-depths."""
     (fx, fy), (cx, cy) = camera.focal, camera.principal_point
     x = (columns.double() + 0.5 - cx) / fx * depth
